@@ -1,0 +1,101 @@
+"""The rows of every optimizer step, and how a step is cut into micro-batches.
+
+Which rows a step holds depends on (seed, step) alone. Ranks, token budgets and buckets only
+decide in which micro-batch a row is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neft_ray.config.trial import BatchConfig
+from neft_ray.data.prepare import TokenizedData
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """Right-padded rows for one forward.
+
+    Attributes:
+        tokens_BT: Token ids, 0 where padded.
+        targets_BT: True where a token is a target of the loss; never on padding.
+        sample_ids: [B] stable row indices.
+        lengths: [B] real tokens per row.
+    """
+
+    tokens_BT: Tensor
+    targets_BT: Tensor
+    sample_ids: tuple[int, ...]
+    lengths: tuple[int, ...]
+
+
+class StepOrder:
+    """The rows of every optimizer step, shuffled anew each epoch.
+
+    Attributes:
+        steps_per_epoch: Optimizer steps of one epoch; the last may hold fewer rows.
+    """
+
+    def __init__(self, rows: Sequence[int], size_examples: int, seed: int) -> None:
+        self._rows = np.asarray(rows)
+        self._size = size_examples
+        self._seed = seed
+        self.steps_per_epoch = -(-len(self._rows) // size_examples)
+
+    def rows(self, step: int) -> list[int]:
+        """Return the sample ids of a step, counted from 1."""
+        epoch, index = divmod(step - 1, self.steps_per_epoch)
+        order = np.random.default_rng((self._seed, epoch)).permutation(self._rows)
+        return order[index * self._size : (index + 1) * self._size].tolist()
+
+
+def share_of_rank(data: TokenizedData, rows: Sequence[int], rank: int, world: int) -> list[int]:
+    """Return a rank's part of a step: rows dealt out by length, so that the work is even."""
+    if world == 1:
+        return list(rows)
+    by_length = sorted(range(len(rows)), key=lambda i: (-data.length(rows[i]), i))
+    mine = []
+    for position, index in enumerate(by_length):
+        turn, place = divmod(position, world)
+        if (place if turn % 2 == 0 else world - 1 - place) == rank:
+            mine.append(index)
+    return [rows[index] for index in sorted(mine)]
+
+
+def micro_batches(
+    data: TokenizedData, rows: Sequence[int], config: BatchConfig
+) -> Iterator[MicroBatch]:
+    """Cut rows into micro-batches of at most `micro_tokens` rows × longest length.
+
+    A single row longer than the budget makes a micro-batch of its own.
+    """
+    order = list(rows)
+    if config.kind == "bucketed":
+        order.sort(key=data.length)
+    start = 0
+    while start < len(order):
+        end, longest = start, 0
+        while end < len(order):
+            longest = max(longest, data.length(order[end]))
+            if end > start and longest * (end + 1 - start) > config.micro_tokens:
+                break
+            end += 1
+        yield collate(data, order[start:end])
+        start = end
+
+
+def collate(data: TokenizedData, rows: Sequence[int]) -> MicroBatch:
+    """Right-pad rows to their longest."""
+    lengths = tuple(data.length(row) for row in rows)
+    tokens = np.zeros((len(rows), max(lengths)), dtype=np.int64)
+    targets = np.zeros(tokens.shape, dtype=np.bool_)
+    for index, (row, length) in enumerate(zip(rows, lengths, strict=True)):
+        start = data.offsets[row]
+        tokens[index, :length] = data.tokens[start : start + length]
+        targets[index, :length] = data.supervised[start : start + length]
+    return MicroBatch(torch.from_numpy(tokens), torch.from_numpy(targets), tuple(rows), lengths)

@@ -1,0 +1,230 @@
+"""From rows to a folder of tokens on disk, written once and memory-mapped by every worker."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neft_ray.config.trial import DataConfig
+from neft_ray.data.formats import Turn, read_conversations
+from neft_ray.data.split import Split, halve_by_key, prompt_key, split_by_key
+from neft_ray.data.templates import Template
+from neft_ray.errors import Problem, UserError
+
+FORMAT_VERSION = 1
+CHUNK_ROWS = 1000
+Encoded = tuple[NDArray[np.int32], NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class TokenizedData:
+    """Token sequences with their loss mask and split. A sample id is a row's index here.
+
+    Attributes:
+        tokens: [N] token ids of all rows, one after another.
+        supervised: [N] whether a token is a target of the loss.
+        offsets: [R + 1] where each row begins in `tokens`.
+        splits: [R] a `Split` per row.
+        summary: Counts of kept, dropped and truncated rows, and the content hash.
+    """
+
+    tokens: NDArray[np.int32]
+    supervised: NDArray[np.bool_]
+    offsets: NDArray[np.int64]
+    splits: NDArray[np.int8]
+    summary: dict[str, Any]
+
+    def rows(self, split: Split) -> NDArray[np.int64]:
+        """Return the sample ids of a split, in file order."""
+        return np.flatnonzero(self.splits == split)
+
+    def length(self, sample_id: int) -> int:
+        """Return the number of tokens of a row."""
+        return int(self.offsets[sample_id + 1] - self.offsets[sample_id])
+
+    def num_targets(self, sample_ids: Sequence[int]) -> int:
+        """Return the number of supervised tokens of some rows."""
+        return sum(
+            int(self.supervised[self.offsets[i] : self.offsets[i + 1]].sum()) for i in sample_ids
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays to a new folder, all or nothing."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        for name in ("tokens", "supervised", "offsets", "splits"):
+            np.save(partial / f"{name}.npy", getattr(self, name))
+        (partial / "summary.json").write_text(json.dumps(self.summary, indent=2))
+        try:
+            partial.rename(folder)
+        except OSError:
+            shutil.rmtree(partial)
+            if not folder.exists():
+                raise
+
+    @classmethod
+    def load(cls, folder: Path) -> TokenizedData:
+        """Memory-map the arrays of a folder written by `save`."""
+        arrays: dict[str, Any] = {
+            name: np.load(folder / f"{name}.npy", mmap_mode="r")
+            for name in ("tokens", "supervised", "offsets", "splits")
+        }
+        return cls(**arrays, summary=json.loads((folder / "summary.json").read_text()))
+
+
+class _Tokenizing:
+    """Applies the length rules row by row and counts what they do."""
+
+    def __init__(self, config: DataConfig, template: Template, tokenizer: Any) -> None:
+        self._config, self._template, self._tokenizer = config, template, tokenizer
+        self.counts: Counter[str] = Counter()
+        self.tokens: list[NDArray[np.int32]] = []
+        self.supervised: list[NDArray[np.bool_]] = []
+        self.splits: list[int] = []
+
+    def encode(self, conversations: Sequence[Sequence[Turn]]) -> Iterator[Encoded | None]:
+        """Yield token ids and loss mask per conversation, None where a rule drops it (counted)."""
+        for start in range(0, len(conversations), CHUNK_ROWS):
+            pieces = [self._template.pieces(turns) for turns in conversations[start:][:CHUNK_ROWS]]
+            encoded = self._tokenizer(
+                ["".join(text for text, _ in row) for row in pieces],
+                add_special_tokens=self._template.adds_special_tokens,
+                return_offsets_mapping=True,
+                verbose=False,
+            )
+            spans = encoded["offset_mapping"]
+            for row, tokens, row_spans in zip(pieces, encoded["input_ids"], spans, strict=True):
+                yield self._apply_rules(np.asarray(tokens, np.int32), _mask(row, row_spans))
+
+    def _apply_rules(self, tokens: NDArray[np.int32], mask: NDArray[np.bool_]) -> Encoded | None:
+        mask[:1] = False  # nothing predicts the first token
+        reason = self._dropped(len(tokens), mask)
+        if reason is None and len(tokens) > self._config.max_length_tokens:
+            self.counts["truncated"] += 1
+            tokens = tokens[: self._config.max_length_tokens]
+            mask = mask[: self._config.max_length_tokens]
+            reason = None if mask.any() else "no response left after truncation"
+        if reason is not None:
+            self.counts[f"dropped: {reason}"] += 1
+            return None
+        return tokens, mask
+
+    def _dropped(self, num_tokens: int, mask: NDArray[np.bool_]) -> str | None:
+        config = self._config
+        num_response = int(mask.sum()) - 1  # without the end-of-text token
+        num_prompt = int(mask.argmax())
+        if not mask.any():
+            return "no response"
+        if num_response < config.min_response_tokens:
+            return "response below min_response_tokens"
+        if config.max_response_tokens is not None and num_response > config.max_response_tokens:
+            return "response over max_response_tokens"
+        if config.max_prompt_tokens is not None and num_prompt > config.max_prompt_tokens:
+            return "prompt over max_prompt_tokens"
+        if config.too_long == "drop" and num_tokens > config.max_length_tokens:
+            return "longer than max_length_tokens"
+        return None
+
+    def add(self, encoded: Encoded, split: Split) -> None:
+        """Keep a row."""
+        self.counts[split.name.lower()] += 1
+        self.tokens.append(encoded[0])
+        self.supervised.append(encoded[1])
+        self.splits.append(split)
+
+    def finish(self) -> TokenizedData:
+        """Join the rows."""
+        lengths = [len(tokens) for tokens in self.tokens]
+        tokens = np.concatenate(self.tokens)
+        supervised = np.concatenate(self.supervised)
+        splits = np.asarray(self.splits, dtype=np.int8)
+        digest = hashlib.sha256(tokens.tobytes() + supervised.tobytes() + splits.tobytes())
+        summary = {
+            "format_version": FORMAT_VERSION,
+            "content_hash": digest.hexdigest()[:16],
+            "rows": dict(self.counts),
+            "longest_tokens": max(lengths),
+            "mean_tokens": round(float(np.mean(lengths)), 1),
+        }
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return TokenizedData(tokens, supervised, offsets, splits, summary)
+
+
+def _mask(pieces: Sequence[tuple[str, bool]], spans: Sequence[tuple[int, int]]) -> Any:
+    """Mark the tokens whose last character lies in a supervised piece."""
+    ends = np.cumsum([len(piece) for piece, _ in pieces])
+    flags = np.asarray([flag for _, flag in pieces])
+    last = np.asarray([end - 1 for _, end in spans])
+    inside = np.asarray([end > start for start, end in spans])
+    index = np.minimum(np.searchsorted(ends, last, side="right"), len(flags) - 1)
+    return flags[index] & inside
+
+
+def tokenize(config: DataConfig, tokenizer: Any) -> TokenizedData:
+    """Read, split, filter and tokenize the data of a trial.
+
+    Args:
+        config: The `data` section.
+        tokenizer: A fast Hugging Face tokenizer with an end-of-text token.
+
+    Raises:
+        UserError: If a source is unreadable or malformed, or a split ends up empty.
+    """
+    work = _Tokenizing(config, Template(config.template, tokenizer), tokenizer)
+    held_out_keys: set[str] = set()
+    if config.held_out is not None:
+        held_out = read_conversations(config.held_out, config.format, part="held_out")
+        for turns, encoded in zip(held_out, work.encode(held_out), strict=True):
+            held_out_keys.add(prompt_key(turns))
+            if encoded is not None:
+                work.add(encoded, halve_by_key(prompt_key(turns), config.split))
+    conversations = read_conversations(config.train, config.format)
+    for turns, encoded in zip(conversations, work.encode(conversations), strict=True):
+        if encoded is None:
+            continue
+        key = prompt_key(turns)
+        split = Split.TRAIN if config.held_out else split_by_key(key, config.split)
+        if key in held_out_keys:
+            work.counts["dropped: prompt is held out"] += 1
+        elif split is Split.TRAIN and work.counts["train"] == config.max_rows:
+            work.counts["dropped: over max_rows"] += 1
+        else:
+            work.add(encoded, split)
+    _refuse_empty_splits(config, work.counts)
+    return work.finish()
+
+
+def _refuse_empty_splits(config: DataConfig, counts: Counter[str]) -> None:
+    dropped = "; ".join(f"{n} {why}" for why, n in counts.items() if why.startswith("dropped"))
+    problems = []
+    for split in Split:
+        if counts[split.name.lower()]:
+            continue
+        what = f"no rows are left to {split.name.lower()}"
+        what += f" ({dropped})" if dropped else ""
+        remedy = "loosen the length rules under data"
+        if split is not Split.TRAIN:
+            remedy += ", give more rows, or raise data.split"
+        problems.append(Problem(config.train, what, remedy))
+    if problems:
+        raise UserError(problems)
+
+
+def prepare(config: DataConfig, tokenizer: Any, tokenizer_name: str, cache: Path) -> Path:
+    """Return a folder with the tokenized data of `config`, made now if `cache` has none."""
+    identity = f"{FORMAT_VERSION}|{tokenizer_name}|{config.model_dump_json()}"
+    folder = cache / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    if not folder.exists():
+        tokenize(config, tokenizer).save(folder)
+    return folder
+

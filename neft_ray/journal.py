@@ -1,0 +1,165 @@
+"""The journal: every suggestion, report, decision and end of a sweep, in the order they happened.
+
+It is the sweep's only state. Reading it again gives the trials, their rungs and what the
+searchers were told, whatever process died in between.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from neft_ray.errors import bad_input
+
+Event = dict[str, Any]
+Phase = Literal["search", "finalist"]
+TREATMENT, CONTROL = "treatment", "control"
+CONTINUE, STOP = "continue", "stop"
+RUNNING = "running"
+COMPLETED = "completed"
+STOPPED = "stopped"
+DIVERGED = "diverged"
+FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One evaluation of a trial."""
+
+    step: int
+    metrics: Mapping[str, float]
+    decision: str
+    time: float
+
+
+@dataclass
+class TrialRecord:
+    """What is known of a trial."""
+
+    number: int
+    arm: str
+    phase: Phase
+    values: Mapping[str, Any]
+    seed: int
+    started: float
+    num_steps: int
+    """Steps of the whole trial."""
+    reports: list[Report] = field(default_factory=list)
+    status: str = RUNNING
+    reason: str = ""
+    ended: float | None = None
+    num_crashes: int = 0
+
+    @property
+    def last_step(self) -> int:
+        """The last reported step, 0 before the first report."""
+        return self.reports[-1].step if self.reports else 0
+
+    @property
+    def best(self) -> Report | None:
+        """The report with the lowest select loss, the earliest of equals."""
+        finite = [r for r in self.reports if math.isfinite(r.metrics["select_loss"])]
+        return min(finite, key=lambda r: r.metrics["select_loss"], default=None)
+
+    def objective(self, at: str) -> float:
+        """Return the select loss at the best report or at the end; inf where there is none.
+
+        Args:
+            at: `best` or `end`.
+        """
+        report = self.best if at == "best" else (self.reports or [None])[-1]
+        return report.metrics["select_loss"] if report else math.inf
+
+    def series(self, metric: str) -> tuple[list[int], list[float]]:
+        """Return steps and values of a metric, where it was reported."""
+        pairs = [(r.step, r.metrics[metric]) for r in self.reports if metric in r.metrics]
+        return [step for step, _ in pairs], [value for _, value in pairs]
+
+
+def apply(records: dict[int, TrialRecord], event: Event) -> None:
+    """Bring the records up to date with one event."""
+    kind = event["event"]
+    if kind == "suggest":
+        names = ("arm", "phase", "values", "seed", "num_steps")
+        fields = {name: event[name] for name in names}
+        number = event["trial"]
+        records[number] = TrialRecord(number, started=event["time"], **fields)
+    elif kind == "report":
+        report = Report(event["step"], event["metrics"], event["decision"], event["time"])
+        record = records[event["trial"]]
+        record.reports.append(report)
+        if report.decision == STOP:
+            record.status, record.ended = STOPPED, report.time
+    elif kind == "crash":
+        records[event["trial"]].num_crashes += 1
+    elif kind == "end":
+        record = records[event["trial"]]
+        record.status, record.reason = event["status"], event["reason"]
+        record.ended = event["time"]
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Yield the events of a journal; a last line cut off by a crash is no event.
+
+    Raises:
+        UserError: If a line in the middle is damaged.
+    """
+    if not path.exists():
+        return
+    lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            yield json.loads(line)
+        except ValueError:
+            where = f"{path}:{number}"
+            raise bad_input(where, "is damaged", "restore it from a backup") from None
+
+
+def read_records(path: Path) -> dict[int, TrialRecord]:
+    """Return the trials of a journal by number."""
+    return reduce_events(read_events(path))
+
+
+def reduce_events(events: Iterable[Event]) -> dict[int, TrialRecord]:
+    """Return the trials that events tell of, by number."""
+    records: dict[int, TrialRecord] = {}
+    for event in events:
+        apply(records, event)
+    return records
+
+
+class Journal:
+    """Appends events to a file, each on disk before it takes effect."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the file, cutting off a last line left incomplete by a crash."""
+        self._path = path
+        complete = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
+        self._file = path.open("ab")
+        self._file.truncate(complete)
+
+    def append(self, event: str, **fields: Any) -> Event:
+        """Write an event with the present time and return it.
+
+        Raises:
+            UserError: If the disk is full.
+        """
+        entry: Event = {"event": event, **fields, "time": round(time.time(), 3)}
+        try:
+            self._file.write(json.dumps(entry).encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            remedy = "free space, then go on with --resume"
+            raise bad_input(self._path, f"cannot be written: {error}", remedy) from error
+        return entry
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,172 @@
+"""The model: tokenizer, causal LM, its embedding, and a loss computed where it is supervised."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from neft_ray.config.trial import ModelConfig
+from neft_ray.data.batches import MicroBatch
+from neft_ray.errors import UserError, bad_input
+
+HEAD_CHUNK_ROWS = 2048
+
+
+def resolve_path(path: str) -> str:
+    """Return a folder for built-in names, and other names as they are."""
+    if path.startswith("builtin:"):
+        if path != "builtin:base":
+            raise bad_input(path, "no such built-in model", "use builtin:base")
+        return str(resources.files("neft_ray") / "builtin" / "base")
+    if path.startswith(("/", ".", "~")) and not Path(path).expanduser().is_dir():
+        raise bad_input(path, "no such folder", "check model.path")
+    return str(Path(path).expanduser()) if path.startswith("~") else path
+
+
+def load_tokenizer(config: ModelConfig) -> Any:
+    """Load the tokenizer of a folder or hub name.
+
+    Raises:
+        UserError: If it is missing or cannot be used for training.
+    """
+    from transformers import AutoTokenizer
+
+    path = resolve_path(config.path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            path, revision=config.revision, trust_remote_code=config.trust_remote_code
+        )
+    except Exception as error:  # transformers raises many kinds for a missing tokenizer
+        raise _unloadable(config, "tokenizer", error) from error
+    if not getattr(tokenizer, "is_fast", False):
+        remedy = "convert it to tokenizer.json with the tokenizers library"
+        raise bad_input(config.path, "its tokenizer gives no character offsets", remedy)
+    if tokenizer.eos_token_id is None:
+        remedy = "set eos_token in tokenizer_config.json"
+        raise bad_input(config.path, "its tokenizer has no end-of-text token", remedy)
+    return tokenizer
+
+
+def load_model(config: ModelConfig) -> nn.Module:
+    """Load a causal language model in float32, on the CPU.
+
+    Raises:
+        UserError: If the folder or hub name has no usable weights.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    path = resolve_path(config.path)
+    try:
+        model, info = AutoModelForCausalLM.from_pretrained(
+            path,
+            revision=config.revision,
+            dtype=torch.float32,
+            use_safetensors=None if config.allow_pickle else True,
+            trust_remote_code=config.trust_remote_code,
+            output_loading_info=True,
+        )
+    except Exception as error:  # as above, for weights
+        raise _unloadable(config, "model", error) from error
+    if missing := sorted(info["missing_keys"]):
+        what = f"its weights lack {len(missing)} tensors, such as {missing[0]}"
+        raise bad_input(config.path, what, "use a complete checkpoint of this architecture")
+    model.config.use_cache = False
+    return model  # type: ignore[no-any-return]
+
+
+def _unloadable(config: ModelConfig, part: str, error: Exception) -> UserError:
+    first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    what = f"the {part} cannot be loaded: {first}"
+    remedy = "give a complete Hugging Face folder with safetensors, or a hub name you can reach"
+    return bad_input(config.path, what, remedy)
+
+
+class SupervisedLM(nn.Module):
+    """A causal LM whose forward returns losses, with logits only where they are needed.
+
+    Attributes:
+        model: The Hugging Face model, its parameters in float32.
+        dtype: What matrix multiplications are computed in.
+    """
+
+    def __init__(self, model: nn.Module, dtype: str = "float32") -> None:
+        super().__init__()
+        self.model = model
+        self.dtype: torch.dtype = getattr(torch, dtype)
+        self._direct_head = _head_is_plain(model)
+
+    @property
+    def embedding(self) -> nn.Module:
+        """The module that turns token ids into embeddings."""
+        return self.model.get_input_embeddings()  # type: ignore[no-any-return, operator]
+
+    def forward(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        """Return the sum of token losses of each row, in nats.
+
+        Args:
+            tokens_BT: Token ids, right-padded.
+            targets_BT: True where a token is a target. Position 0 never is.
+
+        Returns:
+            float32 [B].
+        """
+        autocast = torch.autocast(
+            tokens_BT.device.type, self.dtype, enabled=self.dtype != torch.float32
+        )
+        with autocast:
+            return self._row_losses(tokens_BT, targets_BT)
+
+    def _row_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
+        predicts_BT = targets_BT[:, 1:]
+        labels_N = tokens_BT[:, 1:][predicts_BT]
+        rows_N = predicts_BT.nonzero()[:, 0]
+        if self._direct_head:
+            body = self.model.get_decoder()  # type: ignore[operator]
+            hidden_BTD = body(input_ids=tokens_BT, use_cache=False).last_hidden_state
+            logits_of = self.model.get_output_embeddings()  # type: ignore[operator]
+            inputs_ND = hidden_BTD[:, :-1][predicts_BT]
+        else:
+            logits_of = nn.Identity()
+            output = self.model(input_ids=tokens_BT, use_cache=False)
+            inputs_ND = output.logits[:, :-1][predicts_BT]
+        losses_N = torch.cat(
+            [
+                functional.cross_entropy(logits_of(inputs).float(), labels, reduction="none")
+                for inputs, labels in zip(
+                    inputs_ND.split(HEAD_CHUNK_ROWS), labels_N.split(HEAD_CHUNK_ROWS), strict=True
+                )
+            ]
+        )
+        return losses_N.new_zeros(len(tokens_BT)).index_add(0, rows_N, losses_N)
+
+    def losses(self, batch: MicroBatch, device: torch.device) -> Tensor:
+        """Return the sum of token losses of each row of a micro-batch: float32 [B], in nats."""
+        tokens, targets = batch.tokens_BT.to(device), batch.targets_BT.to(device)
+        return self(tokens, targets)  # type: ignore[no-any-return]
+
+
+@torch.no_grad()
+def _head_is_plain(model: Any) -> bool:
+    """Say whether logits are the output embedding of the last hidden state and nothing more.
+
+    Some models scale or cap their logits; for these the full computation is kept.
+    """
+    body, head = getattr(model, "get_decoder", lambda: None)(), model.get_output_embeddings()
+    if body is None or head is None:
+        return False
+    training = model.training
+    model.eval()
+    probe = torch.arange(1, 5).unsqueeze(0).to(next(model.parameters()).device)
+    hidden = body(input_ids=probe, use_cache=False).last_hidden_state
+    same = torch.allclose(
+        head(hidden), model(input_ids=probe, use_cache=False).logits, rtol=1e-3, atol=1e-3
+    )
+    model.train(training)
+    return same

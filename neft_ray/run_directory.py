@@ -1,0 +1,188 @@
+"""A run directory: where everything a sweep leaves behind lies, and who owns it right now."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neft_ray import __version__
+from neft_ray.errors import bad_input
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The paths of one run."""
+
+    root: Path
+
+    @property
+    def name(self) -> str:
+        """The folder's name, `<sweep name>-<time>`."""
+        return self.root.name
+
+    @property
+    def config_file(self) -> Path:
+        """The resolved sweep file."""
+        return self.root / "sweep.yaml"
+
+    @property
+    def manifest_file(self) -> Path:
+        """Versions, MLflow ids and the data's hash."""
+        return self.root / "manifest.json"
+
+    @property
+    def journal_file(self) -> Path:
+        """Every suggestion, report, decision and end, in order."""
+        return self.root / "journal.jsonl"
+
+    @property
+    def log_file(self) -> Path:
+        """What Ray and the driver have to say."""
+        return self.root / "driver.log"
+
+    @property
+    def owner_file(self) -> Path:
+        """Locked by the driver for as long as it lives; holds its process id."""
+        return self.root / "driver.lock"
+
+    @property
+    def stop_file(self) -> Path:
+        """While it exists, trials stop within a step and the sweep ends, to be resumed."""
+        return self.root / "stop"
+
+    @property
+    def scratch(self) -> Path:
+        """Ray's own files; of no use once the sweep has ended."""
+        return self.root / "ray"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.root / "report"
+
+    @property
+    def best_model(self) -> Path:
+        """The best model, a Hugging Face folder."""
+        return self.root / "best_model"
+
+    def trial(self, number: int) -> Path:
+        """The folder of a trial."""
+        return self.root / "trials" / trial_name(number)
+
+    def checkpoints(self, number: int) -> Path:
+        """The folder of a trial's checkpoints."""
+        return self.trial(number) / "checkpoints"
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest, read anew."""
+        return json.loads(self.manifest_file.read_text())  # type: ignore[no-any-return]
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        """Replace the manifest, all or nothing."""
+        partial = self.manifest_file.with_suffix(".partial")
+        partial.write_text(json.dumps(manifest, indent=2))
+        partial.replace(self.manifest_file)
+
+    @property
+    def owner_pid(self) -> int | None:
+        """The driver's process id, or None if no driver works on this run."""
+        try:
+            with self.owner_file.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return int(file.read() or 0)
+        except FileNotFoundError:
+            pass
+        return None
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Own the run for the duration of a `with` block; the system lets go if we die.
+
+        Raises:
+            UserError: If another driver owns it.
+        """
+        with self.owner_file.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                what = f"process {file.read()} is working on this run"
+                remedy = "wait for it, or end it with `neft-ray stop`"
+                raise bad_input(self.root, what, remedy) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def trial_name(number: int) -> str:
+    """Return a trial's id, such as `t007`."""
+    return f"t{number:03d}"
+
+
+def create_run(storage: Path, sweep_name: str) -> RunDirectory:
+    """Make a new run directory `<storage>/<sweep name>-<time>`.
+
+    Raises:
+        UserError: If the storage folder cannot be written.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    try:
+        for suffix in ("", *(f"-{n}" for n in range(2, 100))):
+            root = storage / f"{sweep_name}-{stamp}{suffix}"
+            try:
+                root.mkdir(parents=True)
+            except FileExistsError:
+                if not root.is_dir():
+                    raise
+                continue
+            run = RunDirectory(root.resolve())
+            run.write_manifest({"neft_ray_version": __version__, "created": time.time()})
+            return run
+    except OSError as error:
+        raise bad_input(storage, f"cannot be written ({error})", "choose another storage") from None
+    raise bad_input(storage, "has a hundred runs of this second", "wait a moment")
+
+
+def find_runs(storage: Path) -> list[RunDirectory]:
+    """Return the runs in a storage folder, oldest first."""
+    found = [RunDirectory(path.parent.resolve()) for path in storage.glob("*/manifest.json")]
+    return sorted(found, key=lambda run: (run.manifest.get("created", 0), run.name))
+
+
+def find_run(reference: str, storage: Path) -> RunDirectory:
+    """Return the run meant by a path, a name in `storage`, or `latest`.
+
+    Raises:
+        UserError: If there is none, or it was written by an incompatible version.
+    """
+    if reference == "latest":
+        runs = find_runs(storage)
+        if not runs:
+            raise bad_input(storage, "has no runs", "start one with `neft-ray sweep`")
+        return runs[-1]
+    for candidate in (Path(reference), storage / reference):
+        if (candidate / "manifest.json").is_file():
+            run = RunDirectory(candidate.resolve())
+            _refuse_other_version(run)
+            return run
+    names = ", ".join(run.name for run in find_runs(storage)[-5:]) or "none"
+    raise bad_input(reference, "no such run", f"runs in {storage}: {names}")
+
+
+def _refuse_other_version(run: RunDirectory) -> None:
+    written = str(run.manifest.get("neft_ray_version"))
+    if written.split(".")[:2] != __version__.split(".")[:2]:
+        remedy = f"use neft-ray {written}, or start a new run"
+        what = f"was written by neft-ray {written}, this is {__version__}"
+        raise bad_input(run.root, what, remedy)

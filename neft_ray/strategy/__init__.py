@@ -1,0 +1,1 @@
+"""Strategies: how one trial is spread over its workers."""

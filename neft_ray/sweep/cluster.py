@@ -1,0 +1,84 @@
+"""Joins or starts a Ray cluster, quietly, and says how many trials fit it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from neft_ray.config.trial import WorkersConfig
+from neft_ray.errors import bad_input
+
+LOCAL = "local"
+SLOT_CPUS = 0.01
+"""A slot itself only waits; Tune does not accept 0."""
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # How soon a dead worker is noticed
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a connected cluster has for workers."""
+
+    cpus: float
+    gpus: float
+
+    def num_slots(self, workers: WorkersConfig, wanted: int | None) -> int:
+        """Return how many trials run at the same time.
+
+        Args:
+            workers: The workers of one trial.
+            wanted: The `sweep.slots` setting.
+
+        Raises:
+            UserError: If not even one trial fits.
+        """
+        fits = int(self.cpus // (workers.num * workers.cpus))
+        if workers.gpus:
+            fits = min(fits, int(self.gpus // (workers.num * workers.gpus)))
+        if fits < 1:
+            needs = f"{workers.num} × ({workers.cpus} CPU, {workers.gpus:g} GPU)"
+            what = f"a trial needs {needs}, there is {self.cpus:g} CPU, {self.gpus:g} GPU"
+            remedy = "lower the workers section, or join a larger cluster with --address"
+            raise bad_input("workers", what, remedy)
+        return min(fits, wanted) if wanted else fits
+
+
+@contextmanager
+def ray_cluster(address: str | None) -> Iterator[Cluster]:
+    """Be connected to a cluster for the duration of a `with` block.
+
+    Args:
+        address: A cluster to join; None: the one named by RAY_ADDRESS, else a new local one. A
+            cluster that merely happens to run on this machine is never joined.
+    """
+    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    num_cores = len(os.sched_getaffinity(0))
+    if address == LOCAL:
+        # One core more than there are, for the slots themselves; Cluster does not count it.
+        options |= {"num_cpus": num_cores + 1, "dashboard_host": "127.0.0.1"}
+        # Ray Train's clean-up after a killed slot asks the dashboard.
+        options["include_dashboard"] = True
+    ray.init(address=address, **options)
+    try:
+        resources = ray.cluster_resources()
+        cpus = num_cores if address == LOCAL else resources.get("CPU", 0.0)
+        yield Cluster(float(cpus), float(resources.get("GPU", 0.0)))
+    finally:
+        ray.shutdown()

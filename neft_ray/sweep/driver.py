@@ -1,0 +1,157 @@
+"""The driver: one Tuner that runs a sweep's trials in warm slots, from its journal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ray import tune
+
+from neft_ray.config.sweep import SweepConfig
+from neft_ray.config.trial import TrialConfig
+from neft_ray.data.prepare import TokenizedData, prepare
+from neft_ray.journal import TrialRecord
+from neft_ray.model import load_tokenizer
+from neft_ray.run_directory import RunDirectory
+from neft_ray.sweep.cluster import SLOT_CPUS, Cluster
+from neft_ray.sweep.conductor import Conductor
+from neft_ray.sweep.retention import Retention
+from neft_ray.sweep.slot import ORDER, Slot
+from neft_ray.sweep.tune_adapters import ConductorScheduler, ConductorSearcher, StopFile
+from neft_ray.train.loop import num_steps
+from neft_ray.worker import Order, order_fields
+
+logger = logging.getLogger(__name__)
+
+
+class Observer(Protocol):
+    """Is told what happens, as it happens, in the driver's thread."""
+
+    def started(self, record: TrialRecord, config: TrialConfig, folder: Path) -> None:
+        """A trial starts or goes on."""
+
+    def reported(self, record: TrialRecord) -> None:
+        """A trial was evaluated."""
+
+    def ended(self, record: TrialRecord, folder: Path) -> None:
+        """A trial is over."""
+
+
+class DataCache:
+    """The tokenized data of every data configuration in a sweep, made once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[str, tuple[Path, TokenizedData]] = {}
+
+    def folder(self, config: TrialConfig) -> Path:
+        """Return where the data of a trial lies."""
+        return self._get(config)[0]
+
+    def data(self, config: TrialConfig) -> TokenizedData:
+        """Return the data of a trial."""
+        return self._get(config)[1]
+
+    def num_steps(self, config: TrialConfig) -> int:
+        """Return the optimizer steps of a whole trial."""
+        return num_steps(self.data(config), config)
+
+    def _get(self, config: TrialConfig) -> tuple[Path, TokenizedData]:
+        key = config.model.model_dump_json() + config.data.model_dump_json()
+        if key not in self._known:
+            tokenizer = load_tokenizer(config.model)
+            folder = prepare(config.data, tokenizer, config.model.path, self._folder)
+            self._known[key] = (folder, TokenizedData.load(folder))
+        return self._known[key]
+
+
+@dataclass
+class Driver:
+    """Everything one sweep's run consists of in this process."""
+
+    config: SweepConfig
+    run: RunDirectory
+    conductor: Conductor
+    data: DataCache
+    observer: Observer
+
+    def fit(self, cluster: Cluster) -> bool:
+        """Run the sweep on a connected cluster and return whether it came to its end.
+
+        Raises:
+            UserError: If a trial does not fit the cluster.
+        """
+        search = self.config.sweep
+        slots = cluster.num_slots(self.config.workers, search.slots)
+        self._retention = Retention(self.run, self.conductor.records, search.keep_checkpoints)
+        self.run.stop_file.unlink(missing_ok=True)
+        tuner = tune.Tuner(
+            tune.with_resources(Slot, tune.PlacementGroupFactory([{"CPU": SLOT_CPUS}])),
+            tune_config=tune.TuneConfig(
+                search_alg=ConductorSearcher(self.conductor, slots, self._start, self._ended),
+                scheduler=ConductorScheduler(self.conductor, self._reported),
+                num_samples=-1,
+                reuse_actors=search.warm,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name="tune",
+                storage_path=str(self.run.scratch),
+                verbose=0,
+                stop=StopFile(self.run.stop_file),
+                failure_config=tune.FailureConfig(max_failures=search.max_failures),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        try:
+            tuner.fit()
+        finally:
+            self.run.stop_file.unlink(missing_ok=True)
+            shutil.rmtree(self.run.scratch, ignore_errors=True)
+        return self.conductor.is_finished
+
+    def _start(self, record: TrialRecord) -> dict[str, Any]:
+        config = self.conductor.trial_config(record)
+        folder = self.run.trial(record.number)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2))
+        self.observer.started(record, config, folder)
+        order = Order(
+            number=record.number,
+            config_json=config.canonical_json,
+            trial_folder=str(folder),
+            data_folder=str(self.data.folder(config)),
+            with_report=record.phase == "finalist",
+        )
+        return {
+            ORDER: order_fields(order),
+            "run_root": str(self.run.root),
+            "max_failures": self.config.sweep.max_failures,
+        }
+
+    def _reported(self, number: int, step: int) -> None:
+        self._retention.saved(number, step)
+        self.observer.reported(self.conductor.records[number])
+
+    def _ended(self, record: TrialRecord) -> None:
+        self._retention.sweep()
+        self.observer.ended(record, self.run.trial(record.number))
+
+
+def open_driver(
+    config: SweepConfig, run: RunDirectory, observer: Observer, cache: Path
+) -> Driver:
+    """Return a driver that goes on where the run's journal ends.
+
+    Args:
+        config: The sweep.
+        run: Its directory, owned by this process.
+        observer: Is told what happens.
+        cache: Where tokenized data is kept.
+    """
+    data = DataCache(cache)
+    return Driver(config, run, Conductor(config, run, data.num_steps), data, observer)

@@ -1,0 +1,213 @@
+"""One Ray Train worker: takes trials from its slot's mailbox, one after another, and trains them."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from neft_ray.config.trial import ModelConfig, TrialConfig
+from neft_ray.data.prepare import TokenizedData
+from neft_ray.errors import UserError
+from neft_ray.journal import COMPLETED, DIVERGED, FAILED, STOPPED
+from neft_ray.model import SupervisedLM, load_model
+from neft_ray.noise import EmbeddingNoise
+from neft_ray.optim import build_optimizer
+from neft_ray.strategy.base import DataParallel, Engine
+from neft_ray.tracking.points import MetricsLog
+from neft_ray.train import checkpoint
+from neft_ray.train.loop import num_steps, train
+from neft_ray.train.metrics import RowLosses, evaluate
+
+logger = logging.getLogger("neft_ray")
+
+
+@dataclass(frozen=True)
+class Order:
+    """A trial to run. It crosses processes as plain values and is validated again there."""
+
+    number: int
+    config_json: str
+    trial_folder: str
+    data_folder: str
+    with_report: bool
+    """Evaluate the report split too: finalists only."""
+
+
+class Link:
+    """This worker's side of the mailbox. Rank 0 speaks; all ranks act on the same answer."""
+
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox = mailbox
+        self._process = uuid.uuid4().hex
+        self._stop_ref: Any = None
+
+    def take(self) -> Order | None:
+        """Wait for the next trial; None when the slot closes."""
+        fields = ray.get(self._mailbox.take.remote(_rank(), self._process))
+        if fields is None:
+            return None
+        order = Order(**fields)
+        self._stop_ref = self._mailbox.wait_for_stop.remote(order.number)
+        return order
+
+    def report(self, engine: Engine, number: int, step: int, metrics: dict[str, float]) -> bool:
+        """Send an evaluation, wait for the decision, and return whether to stop."""
+        stops = False
+        if engine.rank == 0:
+            stops = ray.get(self._mailbox.report.remote(number, step, metrics))
+        return self._agreed(engine, stops)
+
+    def should_stop(self, engine: Engine) -> bool:
+        """Return whether the slot asked to stop in the meantime."""
+        ready, _ = ray.wait([self._stop_ref], timeout=0)
+        return self._agreed(engine, bool(ready))
+
+    def ended(self, number: int, status: str, reason: str = "") -> None:
+        """Say that the trial is over."""
+        ray.get(self._mailbox.ended.remote(number, status, reason))
+
+    @staticmethod
+    def _agreed(engine: Engine, stops: bool) -> bool:
+        if engine.world == 1:
+            return stops
+        return bool(engine.sum_over_ranks(torch.tensor([float(stops)])) > 0)
+
+
+class BaseModels:
+    """Keeps the base model in memory between the trials of a slot."""
+
+    def __init__(self) -> None:
+        self._config: ModelConfig | None = None
+        self._model: SupervisedLM | None = None
+
+    def fresh(self, config: ModelConfig) -> SupervisedLM:
+        """Return an untouched copy of the base model."""
+        if self._model is None or self._config != config:
+            self._model = SupervisedLM(load_model(config), config.dtype)
+            self._config = config
+        return copy.deepcopy(self._model)
+
+
+def run(options: dict[str, Any]) -> None:
+    """Run trials until the slot closes. This is the `train_loop_per_worker` of a TorchTrainer."""
+    link, models = Link(options["mailbox"]), BaseModels()
+    torch.set_num_threads(options["cpus"])
+    while (order := link.take()) is not None:
+        with _log_to(Path(order.trial_folder) / f"log-{_rank()}.txt"):
+            try:
+                status, reason = run_trial(order, link, models)
+            except UserError as error:
+                logger.exception("trial %d failed", order.number)
+                status, reason = FAILED, str(error)
+            if _rank() == 0:
+                link.ended(order.number, status, reason)
+
+
+def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
+    """Train one trial from its newest checkpoint and return its status and the reason.
+
+    Returns:
+        `completed`, `stopped` (asked to) or `diverged` (a loss that is not finite).
+    """
+    config = TrialConfig.model_validate_json(order.config_json)
+    folder = Path(order.trial_folder)
+    data = TokenizedData.load(Path(order.data_folder))
+    engine = build_engine(config, models)
+    noise = EmbeddingNoise(config.noise.alpha, config.training.seed, config.noise.length)
+    state = checkpoint.load_latest(engine, folder / "checkpoints", config.config_hash)
+    done, last = (state.step if state else 0), num_steps(data, config)
+    logger.info("trial %d: step %d of %d, %s", order.number, done, last, order.config_json)
+    # The report of this step may have been lost with the process that sent it; it counts once.
+    if state and link.report(engine, order.number, done, state.metrics):
+        return STOPPED, ""
+    with noise.attached(engine.plain.embedding), _metrics_log(engine, folder) as log:
+        for metrics in train(engine, data, noise, config, done):
+            step = int(metrics.pop("step"))
+            log(step, metrics)
+            if not all(map(math.isfinite, (metrics["train_loss"], metrics["grad_norm"]))):
+                return DIVERGED, f"the training loss or gradient is not finite at step {step}"
+            if step % config.training.eval_every_steps == 0 or step == last:
+                results, rows = evaluate(engine, data, config, order.with_report)
+                log(step, results)
+                _save_rows(engine, folder, step, rows)
+                state = checkpoint.State(step, config.config_hash, results)
+                checkpoint.save(engine, folder / "checkpoints", state)
+                if link.report(engine, order.number, step, results) and step < last:
+                    return STOPPED, ""
+                if not math.isfinite(results["select_loss"]):
+                    return DIVERGED, f"the select loss is not finite at step {step}"
+            elif link.should_stop(engine):
+                return STOPPED, ""
+    return COMPLETED, ""
+
+
+def build_engine(config: TrialConfig, models: BaseModels) -> Engine:
+    """Return the model with its optimizer, spread over this trial's workers."""
+    device = torch.device("cpu")
+    if config.workers.gpus > 0:
+        from ray.train.torch import get_device
+
+        device = get_device()
+    torch.manual_seed(config.training.seed)
+    model = models.fresh(config.model).to(device)
+    optimizer = build_optimizer(model, config.optimizer)
+    return DataParallel(model, optimizer, config.optimizer.clip_norm, device)
+
+
+def order_fields(order: Order) -> dict[str, Any]:
+    """Return an order as plain values."""
+    return asdict(order)
+
+
+@contextmanager
+def _metrics_log(engine: Engine, folder: Path) -> Iterator[Any]:
+    """Yield `log(step, metrics)`, which writes on rank 0 only."""
+    if engine.rank > 0:
+        yield lambda step, metrics: None
+        return
+    log = MetricsLog(folder / "metrics.jsonl")
+    try:
+        yield log.log
+    finally:
+        log.close()
+
+
+def _save_rows(engine: Engine, folder: Path, step: int, rows: RowLosses | None) -> None:
+    if engine.rank > 0 or rows is None:
+        return
+    folder = folder / "report_rows"
+    folder.mkdir(exist_ok=True)
+    partial = folder / f".step-{step:06d}.npz"
+    np.savez(partial, sample_ids=rows.sample_ids, losses=rows.losses, counts=rows.counts)
+    partial.rename(folder / f"step-{step:06d}.npz")
+
+
+def _rank() -> int:
+    from ray.train import get_context
+
+    return int(get_context().get_world_rank())
+
+
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Send this package's log to a trial's own file."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
