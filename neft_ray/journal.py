@@ -73,7 +73,8 @@ class TrialRecord:
         Args:
             at: `best` or `end`.
         """
-        report = self.best if at == "best" else (self.reports or [None])[-1]
+        last = self.reports[-1] if self.reports else None
+        report = self.best if at == "best" else last
         return report.metrics["select_loss"] if report else math.inf
 
     def series(self, metric: str) -> tuple[list[int], list[float]]:

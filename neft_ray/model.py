@@ -52,7 +52,7 @@ def load_tokenizer(config: ModelConfig) -> Any:
     return tokenizer
 
 
-def load_model(config: ModelConfig) -> nn.Module:
+def load_model(config: ModelConfig) -> Any:
     """Load a causal language model in float32, on the CPU.
 
     Raises:
@@ -78,7 +78,7 @@ def load_model(config: ModelConfig) -> nn.Module:
         what = f"its weights lack {len(missing)} tensors, such as {missing[0]}"
         raise bad_input(config.path, what, "use a complete checkpoint of this architecture")
     model.config.use_cache = False
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def _unloadable(config: ModelConfig, part: str, error: Exception) -> UserError:
@@ -140,7 +140,9 @@ class SupervisedLM(nn.Module):
             [
                 functional.cross_entropy(logits_of(inputs).float(), labels, reduction="none")
                 for inputs, labels in zip(
-                    inputs_ND.split(HEAD_CHUNK_ROWS), labels_N.split(HEAD_CHUNK_ROWS), strict=True
+                    torch.split(inputs_ND, HEAD_CHUNK_ROWS),
+                    torch.split(labels_N, HEAD_CHUNK_ROWS),
+                    strict=True,
                 )
             ]
         )
@@ -170,3 +172,38 @@ def _head_is_plain(model: Any) -> bool:
     )
     model.train(training)
     return same
+
+
+def check_model(config: ModelConfig, tokenizer: Any) -> None:
+    """Refuse a model that cannot be trained, without reading its tensors.
+
+    Raises:
+        UserError: If the configuration or weights are missing, truncated, or do not fit the
+            tokenizer.
+    """
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoConfig
+
+    path = resolve_path(config.path)
+    try:
+        described = AutoConfig.from_pretrained(
+            path, revision=config.revision, trust_remote_code=config.trust_remote_code
+        )
+    except Exception as error:  # transformers raises many kinds for a missing configuration
+        raise _unloadable(config, "model", error) from error
+    if len(tokenizer) > described.get_text_config().vocab_size:
+        what = f"its tokenizer has {len(tokenizer)} tokens, its embedding fewer"
+        raise bad_input(config.path, what, "use the tokenizer that belongs to the model")
+    if not Path(path).is_dir():
+        return
+    weights = sorted(Path(path).glob("*.safetensors"))
+    if not weights and not config.allow_pickle:
+        remedy = "convert the weights to safetensors, or set model.allow_pickle if you trust them"
+        raise bad_input(config.path, "has no safetensors weights", remedy)
+    for file in weights:
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            what = f"is truncated or damaged ({error})"
+            raise bad_input(file, what, "copy or download it again") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from neft_ray import __version__
+from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import bad_input
 
 
@@ -79,6 +80,10 @@ class RunDirectory:
     def checkpoints(self, number: int) -> Path:
         """The folder of a trial's checkpoints."""
         return self.trial(number) / "checkpoints"
+
+    def trial_config(self, number: int) -> TrialConfig:
+        """The whole configuration of a trial that was started."""
+        return TrialConfig.model_validate_json((self.trial(number) / "config.json").read_text())
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""One Ray Train worker: takes trials from its slot's mailbox, one after another, and trains them."""
+"""One Ray Train worker: takes trials from its slot's mailbox and trains them, one by one."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from neft_ray.model import SupervisedLM, load_model
 from neft_ray.noise import EmbeddingNoise
 from neft_ray.optim import build_optimizer
 from neft_ray.strategy.base import DataParallel, Engine
+from neft_ray.system_metrics import SystemMetrics
 from neft_ray.tracking.points import MetricsLog
 from neft_ray.train import checkpoint
 from neft_ray.train.loop import num_steps, train
@@ -128,13 +129,14 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
     state = checkpoint.load_latest(engine, folder / "checkpoints", config.config_hash)
     done, last = (state.step if state else 0), num_steps(data, config)
     logger.info("trial %d: step %d of %d, %s", order.number, done, last, order.config_json)
+    system = SystemMetrics()
     # The report of this step may have been lost with the process that sent it; it counts once.
     if state and link.report(engine, order.number, done, state.metrics):
         return STOPPED, ""
     with noise.attached(engine.plain.embedding), _metrics_log(engine, folder) as log:
         for metrics in train(engine, data, noise, config, done):
             step = int(metrics.pop("step"))
-            log(step, metrics)
+            log(step, metrics | system.due())
             if not all(map(math.isfinite, (metrics["train_loss"], metrics["grad_norm"]))):
                 return DIVERGED, f"the training loss or gradient is not finite at step {step}"
             if step % config.training.eval_every_steps == 0 or step == last:

@@ -51,7 +51,7 @@ class StepOrder:
         """Return the sample ids of a step, counted from 1."""
         epoch, index = divmod(step - 1, self.steps_per_epoch)
         order = np.random.default_rng((self._seed, epoch)).permutation(self._rows)
-        return order[index * self._size : (index + 1) * self._size].tolist()
+        return [int(row) for row in order[index * self._size : (index + 1) * self._size]]
 
 
 def share_of_rank(data: TokenizedData, rows: Sequence[int], rank: int, world: int) -> list[int]:

@@ -227,4 +227,3 @@ def prepare(config: DataConfig, tokenizer: Any, tokenizer_name: str, cache: Path
     if not folder.exists():
         tokenize(config, tokenizer).save(folder)
     return folder
-

@@ -16,6 +16,8 @@ from torch.optim import Optimizer
 from neft_ray.errors import bad_input
 from neft_ray.model import SupervisedLM
 
+WEIGHTS_FILE = "weights.safetensors"
+
 
 class Engine(Protocol):
     """A model with its optimizer, on every worker of a trial."""
@@ -73,7 +75,7 @@ class DataParallel:
     def micro_step(self, is_last: bool) -> AbstractContextManager[None]:
         """See `Engine`."""
         if isinstance(self.module, DistributedDataParallel) and not is_last:
-            return self.module.no_sync()  # type: ignore[no-any-return]
+            return self.module.no_sync()
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
@@ -104,14 +106,14 @@ class DataParallel:
     def save(self, folder: Path) -> None:
         """See `Engine`. Rank 0 writes; all ranks hold the same."""
         if self.rank == 0:
-            weights = {name: p.detach().cpu() for name, p in self.plain.named_parameters()}
-            save_file(weights, folder / "weights.safetensors")
+            weights = {name: p.detach().cpu() for name, p in self.plain.model.named_parameters()}
+            save_file(weights, folder / WEIGHTS_FILE)
             torch.save(self._optimizer.state_dict(), folder / "optimizer.pt")
 
     def load(self, folder: Path) -> None:
         """See `Engine`."""
         try:
-            weights = load_file(folder / "weights.safetensors")
+            weights = load_file(folder / WEIGHTS_FILE)
             state: dict[str, Any] = torch.load(
                 folder / "optimizer.pt", map_location=self.device, weights_only=True
             )
@@ -119,6 +121,6 @@ class DataParallel:
             remedy = "delete this checkpoint; the one before it will be used"
             raise bad_input(folder, f"is not a readable checkpoint ({error})", remedy) from error
         with torch.no_grad():
-            for name, parameter in self.plain.named_parameters():
+            for name, parameter in self.plain.model.named_parameters():
                 parameter.copy_(weights[name])
         self._optimizer.load_state_dict(state)

@@ -193,9 +193,7 @@ class Conductor:
         wanted = [(arm, values, seed) for seed in finalists.seeds for arm, values in chosen]
         return [entry for entry in wanted if entry not in there]
 
-    def _suggest(
-        self, arm: str, phase: Phase, values: Mapping[str, Any], seed: int
-    ) -> TrialRecord:
+    def _suggest(self, arm: str, phase: Phase, values: Mapping[str, Any], seed: int) -> TrialRecord:
         config = self._with(arm, values, seed)
         number = len(self.records)
         self._write(

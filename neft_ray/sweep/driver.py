@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from dataclasses import dataclass
@@ -116,17 +115,7 @@ class Driver:
 
     def _start(self, record: TrialRecord) -> dict[str, Any]:
         config = self.conductor.trial_config(record)
-        folder = self.run.trial(record.number)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "config.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2))
-        self.observer.started(record, config, folder)
-        order = Order(
-            number=record.number,
-            config_json=config.canonical_json,
-            trial_folder=str(folder),
-            data_folder=str(self.data.folder(config)),
-            with_report=record.phase == "finalist",
-        )
+        order = prepare_order(self.run, record, config, self.data, self.observer)
         return {
             ORDER: order_fields(order),
             "run_root": str(self.run.root),
@@ -142,8 +131,25 @@ class Driver:
         self.observer.ended(record, self.run.trial(record.number))
 
 
+def prepare_order(
+    run: RunDirectory, record: TrialRecord, config: TrialConfig, data: DataCache, observer: Observer
+) -> Order:
+    """Make a trial's folder and return what a worker needs to know."""
+    folder = run.trial(record.number)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(config.model_dump_json(indent=2))
+    observer.started(record, config, folder)
+    return Order(
+        number=record.number,
+        config_json=config.canonical_json,
+        trial_folder=str(folder),
+        data_folder=str(data.folder(config)),
+        with_report=record.phase == "finalist",
+    )
+
+
 def open_driver(
-    config: SweepConfig, run: RunDirectory, observer: Observer, cache: Path
+    config: SweepConfig, run: RunDirectory, observer: Observer, data: DataCache
 ) -> Driver:
     """Return a driver that goes on where the run's journal ends.
 
@@ -151,7 +157,6 @@ def open_driver(
         config: The sweep.
         run: Its directory, owned by this process.
         observer: Is told what happens.
-        cache: Where tokenized data is kept.
+        data: The tokenized data.
     """
-    data = DataCache(cache)
     return Driver(config, run, Conductor(config, run, data.num_steps), data, observer)

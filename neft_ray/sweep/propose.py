@@ -20,14 +20,15 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState, create_trial
 
-from neft_ray.config.sweep import GridSearch, OptunaSearch, RandomSearch, SearchConfig
 from neft_ray.config.space import (
     Choice,
     Domain,
     IntRange,
     LogUniform,
     Uniform,
+    grid_points,
 )
+from neft_ray.config.sweep import GridSearch, OptunaSearch, RandomSearch, SearchConfig
 from neft_ray.journal import COMPLETED, RUNNING, STOPPED, TrialRecord
 
 Values = dict[str, Any]
@@ -132,8 +133,6 @@ def build_proposer(config: SearchConfig, fixed: Mapping[str, Any], arm_index: in
     """
     space = {key: domain for key, domain in config.space.items() if key not in fixed}
     if isinstance(config.searcher, GridSearch):
-        from neft_ray.config.checks import grid_points
-
         return Grid(grid_points(space))
     assert config.num_trials is not None  # config/checks.py
     return Sampled(space, config.searcher, config.num_trials, arm_index, config.objective.at)

@@ -91,14 +91,3 @@ def build_rule(config: Scheduler, num_steps: int) -> Rule:
         num_steps: Optimizer steps of the longest trial.
     """
     return RULES[type(config)](config, num_steps)
-
-
-def rung_steps(config: Scheduler, num_steps: int) -> list[int]:
-    """Return the steps at which trials are compared, empty where every evaluation is one."""
-    if not isinstance(config, AshaStopping):
-        return []
-    steps, step = [], config.grace_steps
-    while step < num_steps:
-        steps.append(step)
-        step *= config.eta
-    return steps

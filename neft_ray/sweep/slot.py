@@ -15,7 +15,6 @@ from neft_ray.sweep.mailbox import Happened
 from neft_ray.sweep.worker_group import WorkerGroup
 from neft_ray.worker import Order
 
-
 ORDER = "order"
 HAPPENED = "happened"
 PARKED_POLL_SECONDS = 0.2
@@ -36,6 +35,9 @@ class Slot(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any]) -> None:
         """Start the worker group and the first trial."""
         self._group: WorkerGroup | None = None
+        self._key = ""
+        self._parked = False
+        self._report: Happened | None = None
         self._start(config)
 
     def step(self) -> dict[str, Any]:
@@ -81,5 +83,5 @@ class Slot(tune.Trainable):  # type: ignore[misc]
             self._key = trial.slot_key
             run_root, max_failures = Path(config["run_root"]), config["max_failures"]
             self._group = WorkerGroup(trial.workers, run_root, max_failures)
-        self._report: Happened | None = None
+        self._report = None
         self._group.start(order)

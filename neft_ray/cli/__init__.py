@@ -1,0 +1,5 @@
+"""The command line: one function per command, nothing decided here."""
+
+from neft_ray.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,114 @@
+"""Commands that look at runs, or end them: ls, status, logs, stop, report, ui."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from neft_ray.cli.options import DEFAULT_STORAGE, Run, Storage
+from neft_ray.cli.view import describe_values
+from neft_ray.errors import bad_input
+from neft_ray.journal import RUNNING, read_records
+from neft_ray.run_directory import RunDirectory, find_run, find_runs, trial_name
+
+STOP_TIMEOUT_SECONDS = 120.0
+
+
+def ls(storage: Storage = DEFAULT_STORAGE) -> None:
+    """List the runs on this machine."""
+    table = Table("run", "state", "trials", "best select loss")
+    for run in find_runs(storage):
+        records = read_records(run.journal_file)
+        losses = [r.best.metrics["select_loss"] for r in records.values() if r.best]
+        ended = sum(r.status != RUNNING for r in records.values())
+        best = f"{min(losses):.4f}" if losses else ""
+        table.add_row(run.name, _state(run), f"{ended}/{len(records)} ended", best)
+    Console().print(table)
+
+
+def status(run: Run = "latest", storage: Storage = DEFAULT_STORAGE) -> None:
+    """Show a run's trials."""
+    found = find_run(run, storage)
+    console = Console()
+    console.print(f"{found.root}: {_state(found)}", highlight=False)
+    table = Table("trial", "arm", "phase", "values", "seed", "step", "select loss", "status")
+    for record in read_records(found.journal_file).values():
+        best = record.best
+        table.add_row(
+            trial_name(record.number),
+            record.arm,
+            record.phase,
+            describe_values(record),
+            str(record.seed),
+            f"{record.last_step}/{record.num_steps}",
+            f"{best.metrics['select_loss']:.4f}" if best else "",
+            f"{record.status} {record.reason}".strip(),
+        )
+    console.print(table)
+
+
+def logs(
+    run: Run = "latest",
+    trial: Annotated[str | None, typer.Option(help="A trial, such as t007.")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Print the driver's log, or a trial's."""
+    found = find_run(run, storage)
+    files = [found.log_file]
+    if trial is not None:
+        files = sorted((found.root / "trials" / trial).glob("log-*.txt"))
+    if not files or not files[0].exists():
+        raise bad_input(found.root, f"has no log of {trial or 'a driver'}", "see neft-ray status")
+    for file in files:
+        typer.echo(file.read_text(errors="replace"), nl=False)
+
+
+def stop(run: Run = "latest", storage: Storage = DEFAULT_STORAGE) -> None:
+    """Stop a sweep within a step; `neft-ray sweep --resume` goes on with it."""
+    found = find_run(run, storage)
+    if found.owner_pid is None:
+        typer.echo(f"{found.name} is not running")
+        return
+    found.stop_file.touch()
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    while (pid := found.owner_pid) is not None:
+        if time.monotonic() > deadline:
+            raise bad_input(found.root, f"process {pid} did not stop", "see neft-ray logs")
+        time.sleep(0.5)
+    typer.echo(f"{found.name} is stopped; go on with: neft-ray sweep --resume {found.root}")
+
+
+def report(run: Run = "latest", storage: Storage = DEFAULT_STORAGE) -> None:
+    """Write a run's report anew and print its findings; works while the sweep goes on."""
+    from neft_ray.report import summary_lines, write_report
+
+    found = find_run(run, storage)
+    for line in summary_lines(write_report(found)):
+        typer.echo(line)
+    typer.echo(f"report   {found.report / 'index.html'}")
+
+
+def ui(
+    storage: Storage = DEFAULT_STORAGE,
+    port: Annotated[int, typer.Option(help="A free port on loopback.")] = 5000,
+) -> None:
+    """Open the MLflow UI on this storage, on loopback only."""
+    from neft_ray.tracking.address import Address, ui_command
+
+    command = ui_command(Address.of(None, storage), port)
+    typer.echo(f"http://127.0.0.1:{port}")
+    os.execvpe(command.argv[0], command.argv, command.environment)
+
+
+COMMANDS = [ls, status, logs, stop, report, ui]
+
+
+def _state(run: RunDirectory) -> str:
+    if (pid := run.owner_pid) is not None:
+        return f"running (process {pid})"
+    return "finished" if run.best_model.exists() else "stopped"

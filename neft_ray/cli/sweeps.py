@@ -1,0 +1,141 @@
+"""Commands that check, plan and run: quickstart, validate, plan, sweep, train."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from neft_ray.cli.options import Address, Overrides
+from neft_ray.config.load import load_sweep
+from neft_ray.config.sweep import SweepConfig
+from neft_ray.errors import ExitCode, Problem, UserError, bad_input
+from neft_ray.plan import Plan, make_plan
+from neft_ray.run_directory import RunDirectory, find_run
+
+File = Annotated[Path | None, typer.Argument(help="A sweep file.", show_default=False)]
+Resume = Annotated[
+    str | None, typer.Option(metavar="RUN", help="Go on with this run: a folder, or 'latest'.")
+]
+
+
+def quickstart(overrides: Overrides = None) -> None:
+    """Run the built-in sweep: a tiny pretrained model, α × learning rate, in minutes."""
+    config = load_sweep(quickstart_file(), overrides or [])
+    _run("sweep", config, None, None)
+
+
+def validate(files: Annotated[list[Path], typer.Argument(help="Sweep files.")]) -> None:
+    """Check sweep files: every key, type, bound, and every corner of the search space."""
+    problems: list[Problem] = []
+    for file in files:
+        try:
+            load_sweep(file)
+        except UserError as error:
+            problems += error.problems
+        else:
+            typer.echo(f"{file}: ok")
+    if problems:
+        raise UserError(problems)
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(help="A sweep file.")], overrides: Overrides = None
+) -> None:
+    """Show what a sweep would do: trials, arms, rungs, and steps against the full grid."""
+    from neft_ray.pipeline.session import open_data
+
+    config = load_sweep(file, overrides or [])
+    data = open_data(config)
+    made = make_plan(config, data.num_steps(config.trial))
+    console = Console()
+    rows = data.data(config.trial).summary["rows"]
+    console.print(f"rows     {', '.join(f'{count} {name}' for name, count in rows.items())}")
+    _print_plan(console, made)
+
+
+def sweep(
+    file: File = None, overrides: Overrides = None, resume: Resume = None, address: Address = None
+) -> None:
+    """Search α, the learning rate or any other setting, with early stopping and two arms."""
+    _run("sweep", *_config_and_run(file, overrides, resume), address)
+
+
+def train(
+    file: File = None, overrides: Overrides = None, resume: Resume = None, address: Address = None
+) -> None:
+    """Run one trial with the values as written; the `sweep` section is not used."""
+    _run("train", *_config_and_run(file, overrides, resume), address)
+
+
+COMMANDS = [quickstart, validate, plan, sweep, train]
+
+
+def quickstart_file() -> Path:
+    """Return the sweep file that ships with the package."""
+    return Path(str(resources.files("neft_ray") / "sweeps" / "quickstart.yaml"))
+
+
+def _config_and_run(
+    file: Path | None, overrides: list[str] | None, resume: str | None
+) -> tuple[SweepConfig, RunDirectory | None]:
+    if resume is None:
+        if file is None:
+            raise bad_input("neft-ray", "no sweep file is given", "name one, or give --resume")
+        return load_sweep(file, overrides or []), None
+    storage = Path(load_sweep(file, overrides or []).storage) if file else Path("runs")
+    run = find_run(resume, storage)
+    source = file or run.config_file
+    return load_sweep(source, overrides or []), run
+
+
+def _run(kind: str, config: SweepConfig, run: RunDirectory | None, address: str | None) -> None:
+    from neft_ray.cli.interrupt import stops_sweep
+    from neft_ray.cli.view import SweepView
+    from neft_ray.pipeline.run import run_single, run_sweep
+    from neft_ray.pipeline.session import Session, check_resume
+    from neft_ray.terminal import only_ours
+
+    if run is not None:
+        check_resume(run, kind, config)
+    session = Session.open(config)
+    run = run or session.create(kind)
+    made = make_plan(config, session.data.num_steps(config.trial))
+    with (
+        only_ours(run.log_file) as console,
+        stops_sweep(run, console),
+        SweepView(console, run, config, made if kind == "sweep" else made.single) as view,
+    ):
+        function = run_sweep if kind == "sweep" else run_single
+        outcome = function(session, run, view, address)
+    console = Console(soft_wrap=True)
+    if not outcome.finished:
+        console.print(f"not finished; go on with: neft-ray {kind} --resume {run.root}")
+        raise typer.Exit(ExitCode.INTERRUPTED)
+    for line in outcome.summary:
+        console.print(line, highlight=False)
+    console.print(f"report   {run.report / 'index.html'}")
+    console.print(f"model    {run.best_model}  (neft-ray chat {run.root})")
+    console.print(f"mlflow   neft-ray ui --storage {config.storage}", highlight=False)
+
+
+def _print_plan(console: Console, made: Plan) -> None:
+    table = Table("arm", "phase", "trials", *(f"at step {r}" for r in made.rungs), "steps")
+    for arm in made.arms:
+        at_rungs = [str(count) for count in arm.trials_at_rung]
+        table.add_row(arm.name, "search", str(arm.num_trials), *at_rungs, str(arm.steps))
+    blanks = [""] * len(made.rungs)
+    for arm in made.arms if made.num_finalists else []:
+        steps = str(made.num_finalists * made.num_steps)
+        table.add_row(arm.name, "finalists", str(made.num_finalists), *blanks, steps)
+    console.print(table)
+    search = sum(arm.steps for arm in made.arms)
+    full = sum(arm.full_steps for arm in made.arms)
+    console.print(
+        f"a whole trial is {made.num_steps} steps; the search takes about {search} of {full} steps "
+        f"without early stopping ({search / full:.0%}), the finalists {made.finalist_steps} more"
+    )

@@ -1,0 +1,146 @@
+"""The live view of a sweep in the terminal: arms, trials, rungs, best so far, time left."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from neft_ray.config.sweep import SweepConfig
+from neft_ray.config.trial import TrialConfig
+from neft_ray.journal import RUNNING, TrialRecord, read_records
+from neft_ray.plan import Plan
+from neft_ray.run_directory import RunDirectory, trial_name
+
+RECENT_TRIALS = 12
+
+
+def describe_values(record: TrialRecord) -> str:
+    """Return searched values for a person, such as `α=15 learning_rate=0.00031`."""
+    parts = []
+    for key, value in sorted(record.values.items()):
+        name = "α" if key == "noise.alpha" else key.rsplit(".", 1)[-1]
+        parts.append(f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}")
+    return " ".join(parts)
+
+
+class SweepView:
+    """Draws the state of a sweep; on a pipe, prints a line per trial instead."""
+
+    def __init__(
+        self, console: Console, run: RunDirectory, config: SweepConfig, plan: Plan
+    ) -> None:
+        self._console, self._run, self._config, self._plan = console, run, config, plan
+        self._records: dict[int, TrialRecord] = {}
+        self._began = time.monotonic()
+        self._begun_steps = 0
+        self._live: Live | None = None
+
+    def __enter__(self) -> SweepView:
+        """Start drawing."""
+        self._records = read_records(self._run.journal_file)
+        self._begun_steps = self._steps_done()
+        self._console.print(f"run      {self._run.root}")
+        self._console.print(f"log      {self._run.log_file} (Ray's and our own messages)")
+        if self._console.is_terminal:
+            self._live = Live(self, console=self._console, refresh_per_second=2)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop drawing."""
+        if self._live is not None:
+            self._live.stop()
+
+    def started(self, record: TrialRecord, config: TrialConfig, folder: Path) -> None:
+        """See `Observer`."""
+        self._records[record.number] = record
+
+    def reported(self, record: TrialRecord) -> None:
+        """See `Observer`. The records are the conductor's own, so they are up to date."""
+
+    def ended(self, record: TrialRecord, folder: Path) -> None:
+        """See `Observer`."""
+        if self._live is None and record.status != RUNNING:
+            best = record.best
+            loss = f"select loss {best.metrics['select_loss']:.4f}" if best else "no evaluation"
+            self._console.print(
+                f"{trial_name(record.number)} {record.arm} {record.phase} "
+                f"{describe_values(record)} seed={record.seed}: {record.status} at step "
+                f"{record.last_step}/{record.num_steps}, {loss}, {self._time_left()}"
+            )
+
+    def __rich__(self) -> RenderableType:
+        """Return what is drawn now."""
+        return Group(self._arms(), self._trials(), self._footer())
+
+    def _arms(self) -> Table:
+        table = Table("arm", "phase", "ended", "running", "stopped early", "best select loss")
+        for arm, phase, planned in self._plan.groups:
+            group = [r for r in self._records.values() if (r.arm, r.phase) == (arm, phase)]
+            running = [r for r in group if r.status == RUNNING]
+            stopped = sum(r.status == "stopped" for r in group)
+            losses = [r.best.metrics["select_loss"] for r in group if r.best]
+            table.add_row(
+                arm,
+                phase,
+                f"{len(group) - len(running)}/{planned}",
+                str(len(running)),
+                str(stopped),
+                f"{min(losses):.4f}" if losses else "",
+            )
+        return table
+
+    def _trials(self) -> Table:
+        table = Table("trial", "arm", "values", "seed", "step", "rung", "select loss", "status")
+        recent = sorted(
+            self._records.values(), key=lambda r: (r.status != RUNNING, -(r.ended or 0))
+        )
+        for record in recent[:RECENT_TRIALS]:
+            last = record.reports[-1] if record.reports else None
+            passed = sum(step <= record.last_step for step in self._plan.rungs)
+            table.add_row(
+                trial_name(record.number),
+                record.arm if record.phase == "search" else f"{record.arm}, finalist",
+                describe_values(record),
+                str(record.seed),
+                f"{record.last_step}/{record.num_steps}",
+                str(passed) if record.phase == "search" and self._plan.rungs else "",
+                f"{last.metrics['select_loss']:.4f}" if last else "",
+                record.status,
+            )
+        return table
+
+    def _footer(self) -> Text:
+        best = min(
+            (r for r in self._records.values() if r.best),
+            key=lambda r: r.objective(self._config.sweep.objective.at),
+            default=None,
+        )
+        found = "no evaluation yet"
+        if best is not None and best.best is not None:
+            loss = best.best.metrics["select_loss"]
+            found = f"best so far {trial_name(best.number)}: {loss:.4f} ({describe_values(best)})"
+        return Text(f"{found} · {self._time_left()} · Ctrl-C stops; --resume goes on")
+
+    def _steps_done(self) -> int:
+        return sum(record.last_step for record in self._records.values())
+
+    def _time_left(self) -> str:
+        """Extrapolate from the steps done since the start; trials cut short shorten the rest."""
+        elapsed = time.monotonic() - self._began
+        done = self._steps_done() - self._begun_steps
+        left = self._plan.steps_left(self._records.values())
+        if done == 0:
+            return f"{elapsed:.0f} s so far"
+        return f"{elapsed:.0f} s so far, about {elapsed / done * left:.0f} s left"

@@ -1,0 +1,102 @@
+"""Exports a trial's checkpoint as an ordinary Hugging Face folder with a model card."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from neft_ray import __version__
+from neft_ray.config.trial import TrialConfig
+from neft_ray.errors import bad_input
+from neft_ray.journal import TrialRecord
+from neft_ray.model import load_model, load_tokenizer
+from neft_ray.run_directory import RunDirectory, trial_name
+from neft_ray.strategy.base import WEIGHTS_FILE
+from neft_ray.train import checkpoint
+
+
+def export_trial(
+    run: RunDirectory, record: TrialRecord, config: TrialConfig, target: Path, remark: str
+) -> int:
+    """Write the best checkpoint that is left of a trial as a Hugging Face folder.
+
+    Args:
+        run: Where the trial lies.
+        record: The trial.
+        config: Its configuration.
+        target: A folder that is empty or does not exist; filled all or nothing.
+        remark: What the model card says of the lift.
+
+    Returns:
+        The exported checkpoint's step.
+
+    Raises:
+        UserError: If no checkpoint is left, or the target is taken.
+    """
+    if target.exists() and any(target.iterdir()):
+        raise bad_input(target, "is not empty", "choose a new folder")
+    step = _best_step(run, record)
+    weights = load_file(checkpoint.folder_of(run.checkpoints(record.number), step) / WEIGHTS_FILE)
+    model = load_model(config.model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(weights[name])
+    model.config.use_cache = True
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        model.to(getattr(torch, config.model.dtype)).save_pretrained(partial)
+        load_tokenizer(config.model).save_pretrained(partial)
+        (partial / "README.md").write_text(_card(run, record, config, step, remark))
+        if target.exists():
+            target.rmdir()
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    target.chmod(0o755)
+    return step
+
+
+def _best_step(run: RunDirectory, record: TrialRecord) -> int:
+    """Return the step with the lowest select loss among the checkpoints that are left."""
+    left = set(checkpoint.steps_in(run.checkpoints(record.number)))
+    reports = [report for report in record.reports if report.step in left]
+    if not reports:
+        name = trial_name(record.number)
+        what = f"no checkpoint of {name} is left: a sweep keeps the best few of all trials"
+        remedy = "add --rebuild to train it again, or raise sweep.keep_checkpoints"
+        raise bad_input(run.trial(record.number), what, remedy)
+    return min(reports, key=lambda report: report.metrics["select_loss"]).step
+
+
+def _card(
+    run: RunDirectory, record: TrialRecord, config: TrialConfig, step: int, remark: str
+) -> str:
+    loss = next(r.metrics["select_loss"] for r in record.reports if r.step == step)
+    values = "\n".join(f"* {key}: {value}" for key, value in sorted(record.values.items()))
+    noise = config.noise
+    return f"""---
+library_name: transformers
+base_model: {config.model.path}
+tags: [neftune, neft-ray]
+---
+# {run.name}, {trial_name(record.number)}, step {step}
+
+`{config.model.path}` fine-tuned with neft_ray {__version__}.
+
+* α (NEFTune): **{noise.alpha:g}**, distribution {noise.distribution}, length {noise.length}
+* learning rate: {config.optimizer.learning_rate:g}
+* data: `{config.data.train}`, template `{config.data.template}`, seed {record.seed}
+* step {step} of {record.num_steps}, held-out loss {loss:.4f} nats per token
+
+Searched values:
+
+{values or "* none"}
+
+{remark}
+"""

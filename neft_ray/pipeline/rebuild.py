@@ -1,0 +1,48 @@
+"""Trains a trial again whose checkpoints were deleted: its curve is a function of its config."""
+
+from __future__ import annotations
+
+from neft_ray.errors import bad_input
+from neft_ray.journal import TrialRecord
+from neft_ray.run_directory import RunDirectory, trial_name
+from neft_ray.sweep.cluster import ray_cluster
+from neft_ray.sweep.driver import DataCache
+from neft_ray.sweep.worker_group import WorkerGroup
+from neft_ray.worker import Order
+
+
+def rebuild_trial(run: RunDirectory, record: TrialRecord, address: str | None) -> None:
+    """Train up to the trial's best reported step, leaving that step's checkpoint in its folder.
+
+    Raises:
+        UserError: If the trial was never evaluated, or the losses differ from the first time, as
+            they may on other hardware or library versions.
+    """
+    best = record.best
+    if best is None:
+        raise bad_input(run.trial(record.number), "was never evaluated", "choose another trial")
+    config = run.trial_config(record.number)
+    data = DataCache(run.root.parent / "cache")
+    order = Order(
+        number=record.number,
+        config_json=config.canonical_json,
+        trial_folder=str(run.trial(record.number)),
+        data_folder=str(data.folder(config)),
+        with_report=False,
+    )
+    with run.owned(), ray_cluster(address) as cluster:
+        cluster.num_slots(config.workers, None)
+        group = WorkerGroup(config.workers, run.root, max_failures=0)
+        try:
+            group.start(order)
+            happened = group.next()
+            while happened.kind == "report" and happened.step < best.step:
+                group.go_on(happened)
+                happened = group.next()
+            group.stop()
+        finally:
+            group.close()
+    if happened.metrics != dict(best.metrics):
+        what = f"the rebuilt {trial_name(record.number)} differs: {happened.metrics}, was {best}"
+        remedy = "rebuild with the versions named in manifest.json on the same kind of machine"
+        raise bad_input(run.trial(record.number), what, remedy)

@@ -1,0 +1,126 @@
+"""Runs a session's sweep or trial to its end, and leaves model, report and MLflow entries."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from neft_ray.errors import UserError
+from neft_ray.export import export_trial
+from neft_ray.journal import COMPLETED, TrialRecord
+from neft_ray.pipeline.recorder import Observers, Recorder
+from neft_ray.pipeline.session import Session, flat
+from neft_ray.report import summary_lines, write_report
+from neft_ray.run_directory import RunDirectory, trial_name
+from neft_ray.sweep.cluster import ray_cluster
+from neft_ray.sweep.driver import Observer, open_driver
+from neft_ray.sweep.single import train_single
+from neft_ray.tracking.background import MirrorThread
+from neft_ray.tracking.cards import finish
+from neft_ray.tracking.champion import register_champion
+from neft_ray.tracking.mirror import Mirrored, MlflowMirror
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command that trains ended.
+
+    Attributes:
+        finished: False where it was interrupted and can go on.
+        summary: What was found, in plain words.
+    """
+
+    finished: bool
+    summary: list[str]
+
+
+def run_sweep(session: Session, run: RunDirectory, view: Observer, address: str | None) -> Outcome:
+    """Run or go on with a sweep on the cluster named by `address`."""
+    mirror = MlflowMirror(session.store)
+    with run.owned():
+        with _mirrored(session, run, mirror) as recorder:
+            observer = Observers(recorder, view)
+            driver = open_driver(session.config, run, observer, session.data)
+            try:
+                if not (finished := driver.conductor.is_finished):
+                    with ray_cluster(address) as cluster:
+                        finished = driver.fit(cluster)
+                best = driver.conductor.best_trial()
+            finally:
+                driver.conductor.close()
+        return _conclude(session, run, mirror, best, finished)
+
+
+def run_single(session: Session, run: RunDirectory, view: Observer, address: str | None) -> Outcome:
+    """Run or go on with one trial on the cluster named by `address`."""
+    mirror = MlflowMirror(session.store)
+    with run.owned():
+        with _mirrored(session, run, mirror) as recorder, ray_cluster(address) as cluster:
+            cluster.num_slots(session.config.workers, None)
+            observer = Observers(recorder, view)
+            record = train_single(session.config, run, session.data, observer)
+        finished = record.status == COMPLETED
+        return _conclude(session, run, mirror, record, finished)
+
+
+@contextmanager
+def _mirrored(session: Session, run: RunDirectory, mirror: MlflowMirror) -> Iterator[Recorder]:
+    """Mirror a run into MLflow in the background for the duration of a `with` block."""
+    manifest = run.manifest
+    tags = {
+        "neft_ray.kind": manifest["kind"],
+        "neft_ray.data_hash": manifest["data"]["content_hash"],
+        **{f"version.{name}": text for name, text in manifest["versions"].items()},
+    }
+    params = flat(session.config.model_dump(mode="json"))
+    mirror.start_parent(run.root, run.name, params, tags)
+    with MirrorThread(mirror) as thread:
+        for folder in sorted(run.root.glob("trials/t*")):
+            thread.add(folder)  # whatever an earlier driver could not send
+        yield Recorder(thread)
+
+
+def _conclude(
+    session: Session,
+    run: RunDirectory,
+    mirror: MlflowMirror,
+    best: TrialRecord | None,
+    finished: bool,
+) -> Outcome:
+    """Write the report, export the best model, and tell MLflow. Doing it again is harmless."""
+    lines = summary_lines(write_report(run))
+    summary = "\n".join(lines)
+    if best is not None and finished and not run.best_model.exists():
+        config = run.trial_config(best.number)
+        export_trial(run, best, config, run.best_model, summary)
+    finish(run.root, "FINISHED" if finished else "KILLED", {"mlflow.note.content": summary})
+    try:
+        if best is not None and finished:
+            _publish(session, run, mirror, best, summary)
+        with mirror.store.explained():
+            mirror.sync(run.root)
+    except UserError as error:
+        logger.warning("not everything is in MLflow yet: %s", error)
+    return Outcome(finished, lines)
+
+
+def _publish(
+    session: Session, run: RunDirectory, mirror: MlflowMirror, best: TrialRecord, summary: str
+) -> None:
+    """Send report and best model to MLflow, the model once."""
+    assert mirror.parent_id is not None
+    with mirror.store.explained():
+        mirror.sync(run.trial(best.number))
+    mirror.store.log_artifacts(mirror.parent_id, run.report, "report")
+    if "champion_version" in run.manifest:
+        return
+    trial_run = Mirrored.of(run.trial(best.number))
+    assert trial_run is not None
+    name = session.config.name
+    tags = {"neft_ray.run": run.name, "neft_ray.trial": trial_name(best.number)}
+    made = register_champion(mirror.store, run.best_model, name, trial_run.run_id, summary, tags)
+    run.write_manifest(run.manifest | {"champion_version": made, "registered_model": name})

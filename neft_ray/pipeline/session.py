@@ -1,0 +1,114 @@
+"""A session: a configuration that has been checked against its model, its data and MLflow."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from neft_ray.config.load import dump_sweep, load_sweep
+from neft_ray.config.sweep import SweepConfig
+from neft_ray.errors import Problem, UserError, bad_input
+from neft_ray.model import check_model, load_tokenizer
+from neft_ray.run_directory import RunDirectory, create_run
+from neft_ray.sweep.driver import DataCache
+from neft_ray.tracking.mlflow_store import MlflowStore
+
+PACKAGES = ("ray", "torch", "transformers", "mlflow", "optuna")
+FREE_ON_RESUME = ("sweep.slots", "sweep.keep_checkpoints", "sweep.max_failures", "storage")
+"""What may change when a run goes on: nothing that changes a result."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A checked configuration with all it needs to start."""
+
+    config: SweepConfig
+    data: DataCache
+    store: MlflowStore
+
+    @classmethod
+    def open(cls, config: SweepConfig) -> Session:
+        """Check model, data and MLflow, before anything is created or started.
+
+        Raises:
+            UserError: With every problem of model and data together.
+        """
+        storage = Path(config.storage)
+        problems: list[Problem] = []
+        try:
+            data = open_data(config)
+        except UserError as error:
+            problems += error.problems
+        try:
+            store = MlflowStore(config.mlflow.uri, storage, config.mlflow.experiment or config.name)
+        except UserError as error:
+            problems += error.problems
+        if problems:
+            raise UserError(problems)
+        return cls(config, data, store)
+
+    def create(self, kind: str) -> RunDirectory:
+        """Make the run directory with the resolved configuration and all versions."""
+        run = create_run(Path(self.config.storage), self.config.name)
+        run.config_file.write_text(dump_sweep(self.config))
+        summary = self.data.data(self.config.trial).summary
+        run.write_manifest(
+            run.manifest
+            | {
+                "kind": kind,
+                "data": summary,
+                "versions": {name: version(name) for name in PACKAGES}
+                | {"python": sys.version.split()[0]},
+            }
+        )
+        return run
+
+
+def open_data(config: SweepConfig) -> DataCache:
+    """Check model and data, and tokenize what is not in the storage's cache yet.
+
+    Raises:
+        UserError: If they cannot be used.
+    """
+    data = DataCache(Path(config.storage) / "cache")
+    check_model(config.model, load_tokenizer(config.model))
+    data.num_steps(config.trial)
+    return data
+
+
+def check_resume(run: RunDirectory, kind: str, config: SweepConfig) -> None:
+    """Refuse to go on with another configuration than the run was started with.
+
+    Raises:
+        UserError: Naming every key that changed.
+    """
+    if run.manifest["kind"] != kind:
+        other = run.manifest["kind"]
+        raise bad_input(run.root, f"was started by `neft-ray {other}`", "go on with that command")
+    before = flat(load_sweep(run.config_file).model_dump(mode="json"))
+    now = flat(config.model_dump(mode="json"))
+    problems = [
+        Problem(
+            f"{run.root}: {key}",
+            f"was {before.get(key)!r} when the run started, is {now.get(key)!r}",
+            "start a new run for another configuration",
+        )
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key) and key not in FREE_ON_RESUME
+    ]
+    if problems:
+        raise UserError(problems)
+
+
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted key."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            leaves |= flat(value, f"{prefix}{key}.")
+        else:
+            leaves[f"{prefix}{key}"] = value
+    return leaves

@@ -1,0 +1,115 @@
+"""The plan of a sweep: arms, trials, rungs and steps against the full grid, before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from neft_ray.config.space import grid_points
+from neft_ray.config.sweep import AshaStopping, GridSearch, SweepConfig
+from neft_ray.journal import CONTROL, RUNNING, TREATMENT, TrialRecord
+
+
+@dataclass(frozen=True)
+class ArmPlan:
+    """What one arm's search costs.
+
+    Attributes:
+        name: The arm.
+        num_trials: Configurations searched.
+        trials_at_rung: How many trials get as far as each rung if rungs cut evenly.
+        steps: Optimizer steps of all its trials, if rungs cut evenly.
+        full_steps: The same without early stopping.
+    """
+
+    name: str
+    num_trials: int
+    trials_at_rung: Sequence[int]
+    steps: int
+    full_steps: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep is going to do.
+
+    Attributes:
+        num_steps: Optimizer steps of a whole trial.
+        rungs: Steps at which the rule compares trials.
+        arms: The searches.
+        num_finalists: Finalist trials per arm, over all seeds.
+    """
+
+    num_steps: int
+    rungs: Sequence[int]
+    arms: Sequence[ArmPlan]
+    num_finalists: int
+
+    @property
+    def single(self) -> Plan:
+        """The plan of the base trial alone."""
+        arm = ArmPlan(TREATMENT, 0, (), 0, 0)
+        return Plan(self.num_steps, (), (arm,), 1)
+
+    @property
+    def finalist_steps(self) -> int:
+        """Optimizer steps of all finalists, which run to their end."""
+        return self.num_finalists * len(self.arms) * self.num_steps
+
+    @property
+    def groups(self) -> list[tuple[str, str, int]]:
+        """Arm, phase and number of trials."""
+        searches = [(arm.name, "search", arm.num_trials) for arm in self.arms]
+        finals = [(arm.name, "finalist", self.num_finalists) for arm in self.arms]
+        return searches + (finals if self.num_finalists else [])
+
+    def steps_left(self, records: Iterable[TrialRecord]) -> int:
+        """Estimate the steps still to do, given the trials so far."""
+        known = list(records)
+        left = sum(r.num_steps - r.last_step for r in known if r.status == RUNNING)
+        for arm in self.arms:
+            started = sum((r.arm, r.phase) == (arm.name, "search") for r in known)
+            left += (arm.num_trials - started) * arm.steps // max(1, arm.num_trials)
+        finals = sum(r.phase == "finalist" for r in known)
+        return left + (self.num_finalists * len(self.arms) - finals) * self.num_steps
+
+
+def make_plan(config: SweepConfig, num_steps: int) -> Plan:
+    """Return the plan of a sweep.
+
+    Args:
+        config: The sweep.
+        num_steps: Optimizer steps of its base trial.
+    """
+    search = config.sweep
+    rungs: list[int] = []
+    if isinstance(search.scheduler, AshaStopping):
+        rungs = search.scheduler.rungs(num_steps)
+    arms = [_arm(TREATMENT, _num_trials(config, fixed=()), rungs, num_steps, config)]
+    if search.control is not None:
+        num_trials = _num_trials(config, fixed=tuple(search.control))
+        arms.append(_arm(CONTROL, num_trials, rungs, num_steps, config))
+    num_finalists = search.finalists.num * len(search.finalists.seeds)
+    return Plan(num_steps, rungs, arms, num_finalists)
+
+
+def _num_trials(config: SweepConfig, fixed: Sequence[str]) -> int:
+    search = config.sweep
+    if isinstance(search.searcher, GridSearch):
+        return len(grid_points({k: d for k, d in search.space.items() if k not in fixed}))
+    assert search.num_trials is not None  # config/checks.py
+    return search.num_trials
+
+
+def _arm(
+    name: str, num_trials: int, rungs: Sequence[int], num_steps: int, config: SweepConfig
+) -> ArmPlan:
+    scheduler = config.sweep.scheduler
+    alive, steps, at_rung, before = num_trials, 0, [], 0
+    for rung in rungs:
+        steps += alive * (rung - before)
+        at_rung.append(alive)
+        assert isinstance(scheduler, AshaStopping)
+        alive, before = max(1, alive // scheduler.eta), rung
+    steps += alive * (num_steps - before)
+    return ArmPlan(name, num_trials, at_rung, steps, num_trials * num_steps)

@@ -1,0 +1,33 @@
+"""System metrics of this node, under the names MLflow's own monitor uses."""
+
+from __future__ import annotations
+
+import time
+
+import psutil
+
+INTERVAL_SECONDS = 5.0
+MEGABYTE = 1e6
+
+
+class SystemMetrics:
+    """Samples the node's load, at most once per interval."""
+
+    def __init__(self) -> None:
+        psutil.cpu_percent()  # the first call starts the measurement
+        self._last = time.monotonic()
+
+    def due(self) -> dict[str, float]:
+        """Return a sample, or nothing if the last one is too recent."""
+        now = time.monotonic()
+        if now - self._last < INTERVAL_SECONDS:
+            return {}
+        self._last = now
+        memory = psutil.virtual_memory()
+        return {
+            "system/cpu_utilization_percentage": psutil.cpu_percent(),
+            "system/system_memory_usage_megabytes": memory.used / MEGABYTE,
+            "system/system_memory_usage_percentage": memory.percent,
+            "system/process_memory_usage_megabytes": psutil.Process().memory_info().rss / MEGABYTE,
+            "system/disk_usage_percentage": psutil.disk_usage("/").percent,
+        }

@@ -1,0 +1,44 @@
+"""The terminal: keeps Ray's chatter off it, in a log file that is named."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+
+@contextmanager
+def only_ours(log_file: Path) -> Iterator[Console]:
+    """Yield a console on the terminal while everything else that prints goes to a log file.
+
+    Works on file descriptors, so that subprocesses and C++ code are caught too.
+
+    Args:
+        log_file: Appended to.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved_out, saved_err = os.dup(1), os.dup(2)
+    handler = logging.FileHandler(log_file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    with log_file.open("ab") as log, os.fdopen(os.dup(1), "w") as terminal:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+        root.addHandler(handler)
+        try:
+            yield Console(file=terminal)
+        finally:
+            root.removeHandler(handler)
+            handler.close()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved_out, 1)
+            os.dup2(saved_err, 2)
+            os.close(saved_out)
+            os.close(saved_err)
