@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import logging
 import math
 import uuid
@@ -66,7 +67,7 @@ class Link:
         """Send an evaluation, wait for the decision, and return whether to stop."""
         stops = False
         if engine.rank == 0:
-            stops = ray.get(self._mailbox.report.remote(number, step, metrics))
+            stops = ray.get(self._mailbox.report.remote(self._process, number, step, metrics))
         return self._agreed(engine, stops)
 
     def should_stop(self, engine: Engine) -> bool:
@@ -74,9 +75,9 @@ class Link:
         ready, _ = ray.wait([self._stop_ref], timeout=0)
         return self._agreed(engine, bool(ready))
 
-    def ended(self, number: int, status: str, reason: str = "") -> None:
+    def ended(self, status: str, reason: str) -> None:
         """Say that the trial is over."""
-        ray.get(self._mailbox.ended.remote(number, status, reason))
+        ray.get(self._mailbox.ended.remote(self._process, status, reason))
 
     @staticmethod
     def _agreed(engine: Engine, stops: bool) -> bool:
@@ -105,14 +106,15 @@ def run(options: dict[str, Any]) -> None:
     link, models = Link(options["mailbox"]), BaseModels()
     torch.set_num_threads(options["cpus"])
     while (order := link.take()) is not None:
-        with _log_to(Path(order.trial_folder) / f"log-{_rank()}.txt"):
+        folder = Path(order.trial_folder)
+        with _alone(folder / f"worker-{_rank()}.lock"), _log_to(folder / f"log-{_rank()}.txt"):
             try:
                 status, reason = run_trial(order, link, models)
             except UserError as error:
                 logger.exception("trial %d failed", order.number)
                 status, reason = FAILED, str(error)
             if _rank() == 0:
-                link.ended(order.number, status, reason)
+                link.ended(status, reason)
 
 
 def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
@@ -199,6 +201,14 @@ def _rank() -> int:
     from ray.train import get_context
 
     return int(get_context().get_world_rank())
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """Wait until a process that this one replaces is gone for good."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ray
+
 from neft_ray.errors import bad_input
 from neft_ray.journal import TrialRecord
 from neft_ray.run_directory import RunDirectory, trial_name
 from neft_ray.sweep.cluster import ray_cluster
 from neft_ray.sweep.driver import DataCache
-from neft_ray.sweep.worker_group import WorkerGroup
-from neft_ray.worker import Order
+from neft_ray.sweep.worker_group import WorkerGroup, new_mailbox
+from neft_ray.worker import Order, order_fields
 
 
 def rebuild_trial(run: RunDirectory, record: TrialRecord, address: str | None) -> None:
@@ -32,14 +34,14 @@ def rebuild_trial(run: RunDirectory, record: TrialRecord, address: str | None) -
     )
     with run.owned(), ray_cluster(address) as cluster:
         cluster.num_slots(config.workers, None)
-        group = WorkerGroup(config.workers, run.root, max_failures=0)
+        mailbox = new_mailbox(max_failures=0)
+        ray.get(mailbox.post.remote(order_fields(order)))
+        group = WorkerGroup(config.workers, run.root, mailbox)
         try:
-            group.start(order)
             happened = group.next()
-            while happened.kind == "report" and happened.step < best.step:
-                group.go_on(happened)
+            while happened.kind == "idle" or happened.step < best.step:
+                mailbox.decide.remote(happened.id, False)
                 happened = group.next()
-            group.stop()
         finally:
             group.close()
     if happened.metrics != dict(best.metrics):

@@ -15,8 +15,6 @@ from neft_ray.config.trial import WorkersConfig
 from neft_ray.errors import bad_input
 
 LOCAL = "local"
-SLOT_CPUS = 0.01
-"""A slot itself only waits; Tune does not accept 0."""
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",

@@ -110,15 +110,6 @@ class Conductor:
         return not (running or self._is_searching or self._missing_finalists())
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether there is more to come, but nothing can start before a running trial ends."""
-        if self._interrupted or self.is_finished:
-            return False
-        if self._is_searching:
-            return not any(self._num_left(arm) for arm in self.arms.values())
-        return not self._missing_finalists()
-
-    @property
     def _is_searching(self) -> bool:
         searched = [r for r in self.records.values() if r.phase == "search"]
         left = any(self._num_left(arm) for arm in self.arms.values())

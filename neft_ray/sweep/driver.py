@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ray import tune
 
@@ -16,15 +15,17 @@ from neft_ray.data.prepare import TokenizedData, prepare
 from neft_ray.journal import TrialRecord
 from neft_ray.model import load_tokenizer
 from neft_ray.run_directory import RunDirectory
-from neft_ray.sweep.cluster import SLOT_CPUS, Cluster
+from neft_ray.sweep.cluster import Cluster
 from neft_ray.sweep.conductor import Conductor
+from neft_ray.sweep.dispatch import Dispatcher, Finished, Slots
 from neft_ray.sweep.retention import Retention
-from neft_ray.sweep.slot import ORDER, Slot
-from neft_ray.sweep.tune_adapters import ConductorScheduler, ConductorSearcher, StopFile
+from neft_ray.sweep.slot import Slot
+from neft_ray.sweep.worker_group import new_mailbox
 from neft_ray.train.loop import num_steps
-from neft_ray.worker import Order, order_fields
+from neft_ray.worker import Order
 
-logger = logging.getLogger(__name__)
+SLOT_RESTARTS = 20
+"""How often Tune starts a slot again before it gives it up."""
 
 
 class Observer(Protocol):
@@ -85,24 +86,38 @@ class Driver:
             UserError: If a trial does not fit the cluster.
         """
         search = self.config.sweep
-        slots = cluster.num_slots(self.config.workers, search.slots)
-        self._retention = Retention(self.run, self.conductor.records, search.keep_checkpoints)
+        num_slots = cluster.num_slots(self.config.workers, search.slots)
+        settings = {
+            "run_root": str(self.run.root),
+            "workers": self.config.workers.model_dump_json(),
+            "warm": search.warm,
+        }
+        mailboxes = [new_mailbox(search.max_failures, search.warm) for _ in range(num_slots)]
+        slots = Slots(mailboxes, settings)
+        retention = Retention(self.run, self.conductor.records, search.keep_checkpoints)
+        dispatcher = Dispatcher(
+            self.conductor,
+            slots,
+            retention,
+            prepare=self._prepare,
+            reported=self.observer.reported,
+            ended=lambda record: self.observer.ended(record, self.run.trial(record.number)),
+        )
         self.run.stop_file.unlink(missing_ok=True)
         tuner = tune.Tuner(
-            tune.with_resources(Slot, tune.PlacementGroupFactory([{"CPU": SLOT_CPUS}])),
+            Slot,
             tune_config=tune.TuneConfig(
-                search_alg=ConductorSearcher(self.conductor, slots, self._start, self._ended),
-                scheduler=ConductorScheduler(self.conductor, self._reported),
+                search_alg=slots,
+                scheduler=dispatcher,
                 num_samples=-1,
-                reuse_actors=search.warm,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=str(self.run.scratch),
                 verbose=0,
-                stop=StopFile(self.run.stop_file),
-                failure_config=tune.FailureConfig(max_failures=search.max_failures),
+                stop=Finished(self.conductor, self.run),
+                failure_config=tune.FailureConfig(max_failures=SLOT_RESTARTS),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
@@ -113,22 +128,9 @@ class Driver:
             shutil.rmtree(self.run.scratch, ignore_errors=True)
         return self.conductor.is_finished
 
-    def _start(self, record: TrialRecord) -> dict[str, Any]:
+    def _prepare(self, record: TrialRecord) -> Order:
         config = self.conductor.trial_config(record)
-        order = prepare_order(self.run, record, config, self.data, self.observer)
-        return {
-            ORDER: order_fields(order),
-            "run_root": str(self.run.root),
-            "max_failures": self.config.sweep.max_failures,
-        }
-
-    def _reported(self, number: int, step: int) -> None:
-        self._retention.saved(number, step)
-        self.observer.reported(self.conductor.records[number])
-
-    def _ended(self, record: TrialRecord) -> None:
-        self._retention.sweep()
-        self.observer.ended(record, self.run.trial(record.number))
+        return prepare_order(self.run, record, config, self.data, self.observer)
 
 
 def prepare_order(

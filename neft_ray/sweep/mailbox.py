@@ -1,8 +1,13 @@
-"""The mailbox between a slot and its workers: trials one way, reports the other, decisions back."""
+"""The mailbox of a slot: trials one way, reports the other, decisions back.
+
+It belongs to the driver and outlives the slot's own processes. What happened is kept until it is
+acknowledged, so that nothing is lost with a process that died while it carried the message.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -11,64 +16,78 @@ from neft_ray.journal import FAILED, STOPPED
 
 @dataclass(frozen=True)
 class Happened:
-    """What a trial's workers have to say."""
+    """What a slot has to say."""
 
-    kind: Literal["report", "crash", "end"]
-    trial: int
+    id: int
+    kind: Literal["idle", "report", "crash", "end"]
+    """`idle` once, when the slot is new; a slot whose trial has ended is idle too."""
+    trial: int = -1
     step: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     status: str = ""
     reason: str = ""
-    report_id: int = 0
 
 
 class Mailbox:
     """An asyncio actor; every method runs in its one event loop.
 
-    Each worker process calls itself by a name of its own. A rank that takes a trial under a
-    second name is a new process: the first one died.
+    Each worker process calls itself by a name of its own. When another process comes for the same
+    rank, the one before is dead or about to die: whatever it may still say is ignored.
     """
 
-    def __init__(self, max_failures: int) -> None:
-        self._max_failures = max_failures
+    def __init__(self, max_failures: int, warm: bool) -> None:
+        """Begin without a trial.
+
+        Args:
+            max_failures: How often the workers of a trial may die before it is given up.
+            warm: Keep the workers after a trial; otherwise send them home.
+        """
+        self._max_failures, self._warm = max_failures, warm
         self._order: dict[str, Any] | None = None
-        self._taken_by: dict[int, str] = {}
+        self._process_of: dict[int, str] = {}
+        self._replaced: set[str] = set()
+        self._taken_by: set[str] = set()
         self._num_crashes = 0
         self._decisions: dict[int, asyncio.Future[bool]] = {}
-        self._num_reports = 0
         self._stopping = False
         self._closed = False
+        self._num_happened = 0
+        self._happened: deque[Happened] = deque()
         self._changed = asyncio.Condition()
-        self._happened: asyncio.Queue[Happened] = asyncio.Queue()
+
+    async def open(self) -> None:
+        """Say that the slot wants a trial."""
+        await self._say("idle")
 
     async def post(self, order: dict[str, Any]) -> None:
         """Lay out the next trial."""
-        self._order, self._taken_by = order, {}
+        self._order, self._taken_by = order, set()
         self._num_crashes, self._stopping = 0, False
         await self._notify()
 
     async def take(self, rank: int, process: str) -> dict[str, Any] | None:
-        """Wait for a trial this process has not had yet; None when the slot closes."""
+        """Wait for a trial this process has not had yet; None when it is to end."""
+        await self._arrived(rank, process)
         async with self._changed:
             await self._changed.wait_for(
-                lambda: self._closed or (self._order and self._taken_by.get(rank) != process)
+                lambda: (
+                    self._closed
+                    or process in self._replaced
+                    or (self._order is not None and process not in self._taken_by)
+                )
             )
-        if self._closed or self._order is None:
+        if self._closed or process in self._replaced:
             return None
-        if rank == 0 and rank in self._taken_by:
-            await self._crashed(self._order["number"])
-            if self._order is None:
-                return await self.take(rank, process)
-        self._taken_by[rank] = process
+        self._taken_by.add(process)
         return self._order
 
-    async def report(self, trial: int, step: int, metrics: dict[str, float]) -> bool:
-        """Hand a report to the slot and wait for its decision: True stops the trial."""
-        self._num_reports += 1
+    async def report(self, process: str, trial: int, step: int, metrics: dict[str, float]) -> bool:
+        """Hand over a report and wait for the decision: True stops the trial."""
+        if process in self._replaced:
+            return True
+        number = await self._say("report", trial, step=step, metrics=metrics)
         decision = asyncio.get_running_loop().create_future()
-        self._decisions[self._num_reports] = decision
-        happened = Happened("report", trial, step, metrics, report_id=self._num_reports)
-        await self._happened.put(happened)
+        self._decisions[number] = decision
         return bool(await decision)
 
     async def decide(self, report_id: int, stops: bool) -> None:
@@ -78,40 +97,71 @@ class Mailbox:
             decision.set_result(stops)
 
     async def wait_for_stop(self, trial: int) -> None:
-        """Return when the slot wants the trial to stop, or when it is over."""
+        """Return when the trial is to stop within a step, or is over."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._stops(trial))
 
     async def stop(self) -> None:
-        """Ask the workers to stop the present trial within one step."""
+        """Ask the workers to stop the present trial, and wait until it is over."""
         self._stopping = True
+        if self._order is not None and not self._taken_by:
+            await self._end(STOPPED, "")
         await self._notify()
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._order is None)
 
-    async def ended(self, trial: int, status: str, reason: str) -> None:
+    async def ended(self, process: str, status: str, reason: str) -> None:
         """Take away the trial, which is over."""
-        self._order = None
-        await self._notify()
-        await self._happened.put(Happened("end", trial, status=status, reason=reason))
+        if process not in self._replaced:
+            await self._end(status, reason)
 
-    async def next_happened(self) -> Happened:
-        """Wait for what happens next."""
-        return await self._happened.get()
+    async def next_happened(self, acknowledged: int) -> Happened:
+        """Wait for the first event after the acknowledged one."""
+        while self._happened and self._happened[0].id <= acknowledged:
+            self._happened.popleft()
+        async with self._changed:
+            await self._changed.wait_for(lambda: bool(self._happened))
+        return self._happened[0]
+
+    async def reopen(self) -> None:
+        """Expect new workers."""
+        self._closed = False
 
     async def close(self) -> None:
         """Send the workers home."""
         self._closed = True
         await self._notify()
 
-    async def _crashed(self, trial: int) -> None:
+    async def _say(self, kind: str, trial: int = -1, **more: Any) -> int:
+        self._num_happened += 1
+        self._happened.append(Happened(self._num_happened, kind, trial, **more))  # type: ignore[arg-type]
+        await self._notify()
+        return self._num_happened
+
+    async def _arrived(self, rank: int, process: str) -> None:
+        """Note which process is a rank's now; a trial that the one before had taken crashed."""
+        before = self._process_of.get(rank, process)
+        self._process_of[rank] = process
+        if before == process:
+            return
+        self._replaced.add(before)
+        if rank > 0 or before not in self._taken_by or self._order is None:
+            return
         self._num_crashes += 1
         if self._stopping:
-            await self.ended(trial, STOPPED, "")
+            await self._end(STOPPED, "")
         elif self._num_crashes > self._max_failures:
-            reason = f"its workers died {self._num_crashes} times"
-            await self.ended(trial, FAILED, reason)
+            await self._end(FAILED, f"its workers died {self._num_crashes} times")
         else:
             reason = f"its workers died; started again from its checkpoint ({self._num_crashes})"
-            await self._happened.put(Happened("crash", trial, reason=reason))
+            await self._say("crash", self._order["number"], reason=reason)
+
+    async def _end(self, status: str, reason: str) -> None:
+        assert self._order is not None
+        number = self._order["number"]
+        self._order = None
+        self._closed = self._closed or not self._warm
+        await self._say("end", number, status=status, reason=reason)
 
     async def _notify(self) -> None:
         if self._stopping or self._closed:

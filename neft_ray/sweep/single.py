@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import ray
+
 from neft_ray.config.sweep import SweepConfig
-from neft_ray.journal import COMPLETED, RUNNING, TREATMENT, Journal, TrialRecord, read_records
+from neft_ray.journal import (
+    CONTINUE,
+    RUNNING,
+    STOPPED,
+    TREATMENT,
+    Journal,
+    TrialRecord,
+    read_records,
+)
 from neft_ray.journal import apply as apply_event
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.driver import DataCache, Observer, prepare_order
-from neft_ray.sweep.worker_group import WorkerGroup
+from neft_ray.sweep.worker_group import WorkerGroup, new_mailbox
+from neft_ray.worker import order_fields
 
 
 def train_single(
@@ -39,31 +50,22 @@ def train_single(
     if record.status != RUNNING:
         return record
     order = prepare_order(run, record, trial, data, observer)
-    group = WorkerGroup(trial.workers, run.root, config.sweep.max_failures)
+    mailbox = new_mailbox(config.sweep.max_failures)
+    ray.get(mailbox.post.remote(order_fields(order)))
+    group = WorkerGroup(trial.workers, run.root, mailbox)
     try:
-        group.start(order)
         while (happened := group.next()).kind != "end":
+            step, metrics = happened.step, happened.metrics
             if happened.kind == "crash":
                 write("crash", reason=happened.reason)
-                continue
-            if happened.step > record.last_step:
-                write(
-                    "report",
-                    step=happened.step,
-                    metrics=happened.metrics,
-                    decision="continue",
-                )
+            if happened.kind == "report" and step > record.last_step:
+                write("report", step=step, metrics=metrics, decision=CONTINUE)
                 observer.reported(record)
-            group.go_on(happened)
-        if happened.status != "stopped":
+            mailbox.decide.remote(happened.id, False)
+        if happened.status != STOPPED:
             write("end", status=happened.status, reason=happened.reason)
         observer.ended(record, run.trial(0))
     finally:
         group.close()
         journal.close()
     return record
-
-
-def is_complete(record: TrialRecord) -> bool:
-    """Say whether the trial ran to its end."""
-    return record.status == COMPLETED

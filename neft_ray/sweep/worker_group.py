@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import uuid
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -13,39 +14,47 @@ from ray.train.torch import TorchTrainer
 from neft_ray.config.trial import WorkersConfig
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.mailbox import Happened, Mailbox
-from neft_ray.worker import Order, order_fields, run
+from neft_ray.worker import run
 
 CLOSE_TIMEOUT_SECONDS = 60.0
 
 
 class WorkerGroupError(RuntimeError):
-    """The worker group ended although it was not asked to."""
+    """The worker group ended although it was not asked to, or does not end although it was."""
+
+
+def new_mailbox(max_failures: int, warm: bool = True) -> Any:
+    """Start the actor that a worker group takes its trials from."""
+    mailbox = ray.remote(num_cpus=0)(Mailbox).remote(max_failures, warm)
+    mailbox.open.remote()
+    return mailbox
 
 
 class WorkerGroup:
-    """Runs trials one after another on the same processes.
+    """Runs the trials that are posted to a mailbox, one after another on the same processes.
 
     Crashed workers are started again by Ray Train, as often as it takes; the mailbox counts the
-    crashes of each trial and gives it up after `max_failures`.
+    crashes of each trial.
     """
 
-    def __init__(self, workers: WorkersConfig, run_root: Path, max_failures: int) -> None:
+    def __init__(self, workers: WorkersConfig, run_root: Path, mailbox: Any) -> None:
         """Start the processes in the background.
 
         Args:
             workers: How many, and with what.
             run_root: The run directory, which all nodes see.
-            max_failures: Crashes a trial survives.
+            mailbox: Made by `new_mailbox`.
         """
         directory = RunDirectory(run_root)
         self._stop_file = directory.stop_file
-        self._mailbox = ray.remote(num_cpus=0)(Mailbox).remote(max_failures)
+        self._mailbox = mailbox
+        self._acknowledged = 0
         resources = {"CPU": float(workers.cpus)}
         if workers.gpus:
             resources["GPU"] = workers.gpus
         trainer = TorchTrainer(
             run,
-            train_loop_config={"mailbox": self._mailbox, "cpus": workers.cpus},
+            train_loop_config={"mailbox": mailbox, "cpus": workers.cpus},
             scaling_config=ScalingConfig(
                 num_workers=workers.num,
                 use_gpu=workers.gpus > 0,
@@ -58,51 +67,42 @@ class WorkerGroup:
             ),
         )
         self._error: BaseException | None = None
+        ray.get(mailbox.reopen.remote())
         self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
         self._thread.start()
-        self._running = False
-
-    def start(self, order: Order) -> None:
-        """Lay out a trial; the one before must be over."""
-        ray.get(self._mailbox.post.remote(order_fields(order)))
-        self._running = True
 
     def next(self) -> Happened:
-        """Wait for the trial's next report, crash or end.
-
-        While the stop file exists, the trial is asked to stop.
+        """Wait for what happens next. While the stop file exists, the trial is asked to stop.
 
         Raises:
             WorkerGroupError: If the group ended by itself.
         """
-        pending = self._mailbox.next_happened.remote()
+        pending = self._mailbox.next_happened.remote(self._acknowledged)
         while not ray.wait([pending], timeout=1.0)[0]:
             if not self._thread.is_alive():
                 raise WorkerGroupError("the worker group is gone") from self._error
             if self._stop_file.exists():
-                ray.get(self._mailbox.stop.remote())
+                self._mailbox.stop.remote()
         happened: Happened = ray.get(pending)
-        self._running = happened.kind != "end"
+        self._acknowledged = happened.id
         return happened
 
-    def go_on(self, report: Happened) -> None:
-        """Let the workers that wait on a report continue."""
-        ray.get(self._mailbox.decide.remote(report.report_id, False))
-
-    def stop(self) -> None:
-        """Stop the present trial, if there is one, and wait until it is over."""
-        if self._running:
-            ray.get(self._mailbox.stop.remote())
-            while self._running:
-                self.next()
-
     def close(self) -> None:
-        """End the processes and give their resources back.
+        """Stop the present trial, end the processes and give their resources back.
 
         Raises:
             WorkerGroupError: If they do not end in time.
         """
+        ray.get(self._mailbox.stop.remote())
         ray.get(self._mailbox.close.remote())
+        self.join()
+
+    def join(self) -> None:
+        """Wait for the processes to end, which were sent home.
+
+        Raises:
+            WorkerGroupError: If they do not end in time.
+        """
         self._thread.join(CLOSE_TIMEOUT_SECONDS)
         if self._thread.is_alive():
             raise WorkerGroupError(f"workers still run after {CLOSE_TIMEOUT_SECONDS:.0f} s")
@@ -110,5 +110,5 @@ class WorkerGroup:
     def _fit(self, trainer: TorchTrainer) -> None:
         try:
             trainer.fit()
-        except BaseException as error:  # handed to whoever waits in next()
+        except BaseException as error:  # told to whoever waits in next()
             self._error = error

@@ -1,0 +1,99 @@
+"""Pydantic's errors in plain words: the key, what was given, what may be written instead."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from neft_ray.config.base import RULE
+from neft_ray.config.keys import TRIAL_KEYS, Target, describe, follow, sections_of
+from neft_ray.config.places import Finding
+from neft_ray.errors import did_you_mean
+
+_LONGEST_SHOWN = 40
+
+
+def explain(error: ValidationError) -> list[Finding]:
+    """Return what is wrong; a value that fits no type of a union is found once per type."""
+    return [_finding(dict(detail)) for detail in error.errors(include_url=False)]
+
+
+def shown(value: object) -> str:
+    """Say what was given, on one short line."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case str():
+            text = value if len(value) <= _LONGEST_SHOWN else f"{value[:_LONGEST_SHOWN]}…"
+            return f"the text {text!r}"
+        case int() | float():
+            return f"{value}" if math.isfinite(value) else f"{value}, which is not finite"
+        case tuple() | list():
+            return f"a list of {len(value)}" if value else "an empty list"
+        case _:
+            return "a section" if value else "an empty section"
+
+
+def nearest_key(name: str, siblings: Mapping[str, str]) -> str:
+    """Return the remedy for an unknown key: one beside it, or the same in another section.
+
+    Args:
+        name: The last word of the key.
+        siblings: The known keys beside it, each with the way it is written there.
+    """
+    elsewhere = [key for key in TRIAL_KEYS if key.rpartition(".")[2] == name]
+    if near := difflib.get_close_matches(name, siblings):
+        return f"did you mean '{siblings[near[0]]}'?"
+    if len(elsewhere) == 1:
+        return f"did you mean '{elsewhere[0]}'?"
+    return f"known: {', '.join(siblings.values())}"
+
+
+def _finding(error: dict[str, Any]) -> Finding:
+    location, given, context = error["loc"], error["input"], error.get("ctx", {})
+    kind = error["type"]
+    if kind == "missing" and isinstance(location[-1], int):  # an item: the list is too short
+        location = location[:-1]
+    target = follow(location)
+    path = target.path
+    match kind:
+        case "missing" if location == error["loc"]:
+            return Finding(path, "missing", f"write {describe(target.hint)}")
+        case "extra_forbidden":
+            siblings = {key: key for key in target.siblings}
+            return Finding(path, "unknown key", nearest_key(str(path[-1]), siblings))
+        case "literal_error":
+            return Finding(path, f"got {shown(given)}", _nearest(given, context["expected"]))
+        case "union_tag_not_found" | "union_tag_invalid":
+            return _unknown_kind(target, given, context)
+        case "string_pattern_mismatch" if target.field and target.field.description:
+            rule = target.field.description
+            return Finding(path, f"got {shown(given)}", f"use {rule[0].lower()}{rule[1:-1]}")
+        case _ if kind == RULE:
+            return Finding(path, context["what"], context["remedy"])
+    return Finding(path, f"got {shown(given)}", f"write {describe(target.hint)}")
+
+
+def _unknown_kind(target: Target, given: object, context: dict[str, Any]) -> Finding:
+    """Explain why no member of a tagged union was chosen."""
+    path, remedy = target.path, f"write {describe(target.hint)}"
+    has_kind = "kind" in sections_of(target.hint)[0].model_fields
+    if "tag" in context:  # a `kind`, or the only key of a range
+        what = f"unknown kind {'' if has_kind else 'of range '}{context['tag']!a}"
+        where = (*path, "kind") if has_kind else path
+        return Finding(where, what, _nearest(context["tag"], context["expected_tags"]))
+    if has_kind:
+        return Finding((*path, "kind"), "missing", remedy)
+    return Finding(path, f"got {shown(given)}", remedy)
+
+
+def _nearest(given: object, expected: str) -> str:
+    """Return the remedy for an unknown word; pydantic lists the known ones as `'a', 'b' or 'c'`."""
+    return did_you_mean(str(given), re.findall(r"'([^']*)'", expected))

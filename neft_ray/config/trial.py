@@ -1,0 +1,167 @@
+"""A trial: one model, one data set, one set of hyper-parameters, one seed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field
+
+from neft_ray.config.base import Count, Fraction, Name, NonNegative, Positive, Section, Seed
+
+
+class ModelConfig(Section):
+    """Which causal language model is fine-tuned."""
+
+    path: Name
+    """A hub name, a local folder, or `builtin:base` (the tiny model that ships with neft_ray)."""
+    revision: Name | None = None
+    """Branch, tag or commit on the hub."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Only for sources you trust."""
+    allow_pickle: bool = False
+    """Load `.bin` weights, which can run code when opened. Otherwise safetensors only."""
+
+
+class SplitConfig(Section):
+    """How training rows are held out: by a hash of the prompt, near-copies together."""
+
+    select_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Early stopping and selection see these rows."""
+    report_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """The lift is measured on these rows; no decision sees them."""
+    seed: Seed = 0
+
+
+class DataConfig(Section):
+    """What is trained on and what is held out."""
+
+    train: Name
+    """A hub name, a JSON/JSONL/CSV/Parquet file, a folder of them, or `builtin:tales`."""
+    held_out: Name | None = None
+    """Rows to hold out instead of a split of `train`; halved by hash into select and report."""
+    format: Literal["alpaca", "prompt_response", "messages"] = "alpaca"
+    template: Name = "alpaca"
+    """`alpaca`, `question`, `chat` (the tokenizer's own), or Jinja text over instruction, input."""
+    max_length_tokens: Annotated[int, Field(ge=8)] = 512
+    too_long: Literal["truncate", "drop"] = "truncate"
+    """What happens to rows over `max_length_tokens`; either way they are counted."""
+    max_prompt_tokens: Count | None = None
+    """Rows with a longer prompt are dropped and counted."""
+    min_response_tokens: Count = 1
+    """Rows with a shorter response (without the end-of-text token) are dropped and counted."""
+    max_response_tokens: Count | None = None
+    """Rows with a longer response are dropped and counted."""
+    max_rows: Count | None = None
+    """Keep the first rows of `train` that pass the rules above."""
+    split: SplitConfig = SplitConfig()
+
+
+class NoiseConfig(Section):
+    """NEFTune: noise of scale α/√(L·d) on the token embeddings of every training sequence."""
+
+    alpha: NonNegative = 0.0
+    """The paper's α; 0 switches the noise off. The paper uses 5, 10 and 15."""
+    distribution: Literal["uniform"] = "uniform"
+    schedule: Literal["constant"] = "constant"
+    length: Literal["own", "padded"] = "own"
+    """`own`: L is the sequence's own length, as in the paper. `padded`: L is the longest of the
+    micro-batch and padding is noised too, as transformers does."""
+
+
+class OptimizerConfig(Section):
+    """AdamW and its learning-rate schedule."""
+
+    learning_rate: Positive = 5e-5
+    weight_decay: NonNegative = 0.0
+    """On matrices only; never on biases or norms."""
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.999
+    epsilon: Positive = 1e-8
+    warmup_fraction: Fraction = 0.03
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    clip_norm: Positive | None = 1.0
+    """Largest global gradient norm; null switches clipping off."""
+
+
+class BatchConfig(Section):
+    """How an optimizer step is cut into micro-batches. The rows of a step never depend on it."""
+
+    size_examples: Count = 128
+    """Rows of one optimizer step, over all workers."""
+    micro_tokens: Count = 8192
+    """Largest rows × longest length of a micro-batch on one worker."""
+    kind: Literal["padded", "bucketed"] = "bucketed"
+    """`padded`: rows in their order. `bucketed`: rows of similar length together."""
+
+
+class TrainingConfig(Section):
+    """How long, how often evaluated, and from which seed."""
+
+    epochs: Count = 3
+    eval_every_steps: Count = 50
+    """Evaluate, report and write a checkpoint every so many optimizer steps, and at the end."""
+    train_loss_rows: Annotated[int, Field(ge=0)] = 128
+    """Size of the fixed sample of training rows whose noise-off loss is evaluated."""
+    seed: Seed = 0
+    """Fixes initialisation of new parameters, data order and noise."""
+
+
+class DdpConfig(Section):
+    """Distributed data parallel: a whole copy of the model on every worker."""
+
+    kind: Literal["ddp"] = "ddp"
+
+
+class WorkersConfig(Section):
+    """The processes that train one trial together."""
+
+    num: Count = 1
+    gpus: NonNegative = 0.0
+    """GPUs of one worker."""
+    cpus: Count = 1
+    """CPU cores, and torch threads, of one worker."""
+
+
+class TrialConfig(Section):
+    """Everything that determines a trial's curve."""
+
+    model: ModelConfig
+    data: DataConfig
+    noise: NoiseConfig = NoiseConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    batch: BatchConfig = BatchConfig()
+    training: TrainingConfig = TrainingConfig()
+    strategy: DdpConfig = DdpConfig()
+    workers: WorkersConfig = WorkersConfig()
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """Return a copy with dotted keys replaced, validated again as a whole.
+
+        Args:
+            values: For example `{"noise.alpha": 5.0, "optimizer.learning_rate": 1e-4}`.
+
+        Raises:
+            pydantic.ValidationError: If a key is unknown or a value out of bounds.
+        """
+        raw = self.model_dump(mode="json")
+        for key, value in values.items():
+            *parents, last = key.split(".")
+            section = raw
+            for parent in parents:
+                section = section.setdefault(parent, {})
+            section[last] = value
+        return type(self).model_validate_json(json.dumps(raw))
+
+    @property
+    def canonical_json(self) -> str:
+        """The configuration as sorted, compact JSON: equal text means an equal trial."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def config_hash(self) -> str:
+        """The first 12 hexadecimal digits of the canonical JSON's SHA-256."""
+        return hashlib.sha256(self.canonical_json.encode()).hexdigest()[:12]

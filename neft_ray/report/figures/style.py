@@ -1,0 +1,92 @@
+"""Colours, fonts and sizes that all figures share, and a figure's way to PNG."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from neft_ray.journal import COMPLETED, CONTROL, DIVERGED, FAILED, RUNNING, STOPPED, TREATMENT
+from neft_ray.report.trials import INTERRUPTED
+
+BLACK, GREY, FAINT = "#222222", "#767676", "#E3E3E3"
+BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
+"""Okabe and Ito's colours, told apart in all common forms of colour blindness."""
+ARM_COLOURS = {TREATMENT: BLUE, CONTROL: ORANGE}
+MARKERS = {COMPLETED: "o", STOPPED: "v", DIVERGED: "X", FAILED: "P", RUNNING: "s", INTERRUPTED: "s"}
+"""By status."""
+WIDTH_INCHES = 6.0
+SETTINGS: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 11,
+    "axes.titlesize": 12,
+    "axes.labelsize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": BLACK,
+    "xtick.color": BLACK,
+    "ytick.color": BLACK,
+    "text.color": BLACK,
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+    "savefig.dpi": 220,
+    "figure.constrained_layout.use": True,
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure with the words that go with it."""
+
+    name: str
+    """The file's name without `.png`."""
+    title: str
+    caption: str
+    """One or two sentences: what is shown and how to read it."""
+    alt: str
+    """What a person who cannot see it should know."""
+    png: bytes
+
+
+def new_figure(height_inches: float) -> Figure:
+    """Return an empty figure of the common width."""
+    return Figure(figsize=(WIDTH_INCHES, height_inches))
+
+
+def to_png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(SETTINGS):
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def say(figure: Figure, text: str) -> None:
+    """Write on an empty figure why it is empty."""
+    figure.text(
+        0.5, 0.5, textwrap.fill(text, 60), ha="center", va="center", color=GREY, fontsize=12
+    )
+
+
+def finite_limits(values: Iterable[float], outliers: float) -> tuple[float, float]:
+    """Return axis limits; the few highest values stay outside where they would squeeze the rest.
+
+    Args:
+        values: Non-finite ones are ignored; with none left, 0 to 1.
+        outliers: The fraction of highest values that may lie outside.
+    """
+    finite = np.asarray([value for value in values if np.isfinite(value)])
+    if not finite.size:
+        return 0.0, 1.0
+    low, bulk, high = np.quantile(finite, (0, 1 - outliers, 1)).tolist()
+    if high > bulk + (bulk - low):
+        high = bulk
+    margin = 0.05 * (high - low) or 0.1
+    return low - margin, high + margin

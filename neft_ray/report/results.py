@@ -1,0 +1,122 @@
+"""Everything that is known of a run, gathered from its directory: what the report is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from neft_ray.config.load import load_sweep
+from neft_ray.config.space import grid_points
+from neft_ray.config.sweep import AshaStopping, GridSearch, SweepConfig
+from neft_ray.journal import CONTROL, TREATMENT, read_events, reduce_events
+from neft_ray.report.finalists import Lift, NoLift, measure_lift
+from neft_ray.report.trials import Arm, Trial, best_of, fixed_values, read_trials
+from neft_ray.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run as it stands; complete once `is_finished`."""
+
+    name: str
+    config: SweepConfig
+    manifest: Mapping[str, Any]
+    trials: tuple[Trial, ...]
+    treatment: Arm
+    control: Arm | None
+    is_finished: bool
+    """Whether every trial there will be has ended."""
+    rungs: tuple[int, ...]
+    """Steps at which trials are compared; empty where every evaluation is one, or none."""
+    lift: Lift | None
+    no_lift_reason: str
+    """Why there is no lift; empty if there is one."""
+    seconds: float
+    """From the journal's first event to its last, interruptions included."""
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Treatment first."""
+        return (self.treatment, self.control) if self.control else (self.treatment,)
+
+    @property
+    def best(self) -> Trial | None:
+        """The trial with the lowest objective, of all arms and phases."""
+        return best_of(self.trials, self.config.sweep.objective.at)
+
+    @property
+    def with_problems(self) -> tuple[Trial, ...]:
+        """Trials that diverged, failed or crashed."""
+        return tuple(trial for trial in self.trials if trial.problem)
+
+
+def gather(run: RunDirectory) -> Results:
+    """Read a run directory, of a run that has ended or not.
+
+    Raises:
+        UserError: If a file of the run is damaged.
+    """
+    config = load_sweep(run.config_file)
+    events = list(read_events(run.journal_file))
+    trials = read_trials(config, run, reduce_events(events), events)
+    treatment = _arm(config, trials, TREATMENT)
+    control = _arm(config, trials, CONTROL) if config.sweep.control is not None else None
+    lift, reason = None, ""
+    try:
+        lift = measure_lift(run, treatment, control, config.sweep.finalists)
+    except NoLift as why:
+        reason = str(why)
+    times = [event["time"] for event in events]
+    return Results(
+        name=run.name,
+        config=config,
+        manifest=run.manifest,
+        trials=trials,
+        treatment=treatment,
+        control=control,
+        is_finished=all(_is_finished(config, arm) for arm in (treatment, control) if arm),
+        rungs=_rungs(config, trials),
+        lift=lift,
+        no_lift_reason=reason,
+        seconds=max(times) - min(times) if times else 0.0,
+    )
+
+
+def _arm(config: SweepConfig, trials: tuple[Trial, ...], name: str) -> Arm:
+    own = [trial for trial in trials if trial.record.arm == name]
+    search, fixed = config.sweep, fixed_values(config, name)
+    if isinstance(search.searcher, GridSearch):
+        space = {key: domain for key, domain in search.space.items() if key not in fixed}
+        num_planned = len(grid_points(space))
+    else:
+        num_planned = search.num_trials or 0
+    return Arm(
+        name=name,
+        fixed=fixed,
+        trials=tuple(trial for trial in own if trial.record.phase == "search"),
+        finalists=tuple(trial for trial in own if trial.record.phase == "finalist"),
+        num_planned=num_planned,
+        at=search.objective.at,
+    )
+
+
+def _is_finished(config: SweepConfig, arm: Arm) -> bool:
+    """Whether an arm's search is over and all its finalists have run."""
+    finite = [t for t in arm.trials if math.isfinite(t.record.objective(arm.at))]
+    distinct = {tuple(sorted(trial.values.items())) for trial in finite}
+    chosen = min(config.sweep.finalists.num, len(distinct))
+    num_runs = chosen * len(config.sweep.finalists.seeds)
+    have_run = len(arm.finalists) >= num_runs and all(t.has_ended for t in arm.finalists)
+    return arm.is_searched and have_run
+
+
+def _rungs(config: SweepConfig, trials: tuple[Trial, ...]) -> tuple[int, ...]:
+    scheduler, steps = config.sweep.scheduler, []
+    if isinstance(scheduler, AshaStopping):
+        step = scheduler.grace_steps
+        while step < max((trial.record.num_steps for trial in trials), default=0):
+            steps.append(step)
+            step *= scheduler.eta
+    return tuple(steps)

@@ -1,0 +1,131 @@
+"""The connection to MLflow: reached at once or refused with a reason, and errors for people."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from mlflow import MlflowClient
+from mlflow.entities import LifecycleStage
+from mlflow.exceptions import MlflowException
+from mlflow.store.db.utils import create_sqlalchemy_engine
+
+from neft_ray.errors import UserError, bad_input
+from neft_ray.tracking.address import Address
+
+# It prints a traceback for every database error, all of which reach us as exceptions.
+logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+T = TypeVar("T")
+SERVER_SECONDS = 10.0
+DATABASE_SECONDS = 60.0
+"""How long the first answer may take; a new database creates its tables before it."""
+
+
+class MlflowStore:
+    """A server or database that answered, and an experiment in it."""
+
+    def __init__(self, uri: str | None, storage: Path, experiment: str) -> None:
+        """Reach the server or database, and find or create the experiment.
+
+        Args:
+            uri: A server or database; None for a sqlite file in `storage`.
+            storage: The folder that holds every run.
+            experiment: The experiment's name.
+
+        Raises:
+            UserError: If MLflow does not answer within seconds, or the experiment is deleted.
+        """
+        self.address = Address.of(uri, storage)
+        seconds = DATABASE_SECONDS if self.address.is_database else SERVER_SECONDS
+        try:
+            opened = _within(seconds, lambda: _open(self.address, experiment))
+        except UserError:
+            raise
+        except Exception as error:
+            remedy = "start the server, correct mlflow.uri, or set it to null for a file in storage"
+            what = f"MLflow does not answer: {self.reason(error)}"
+            raise bad_input(self.address, what, remedy) from None
+        self.client, self.experiment_id = opened
+
+    def log_artifacts(self, run_id: str, folder: Path, artifact_path: str | None = None) -> None:
+        """Copy a folder's files to a run, below `artifact_path`.
+
+        Raises:
+            UserError: If MLflow is away or refuses.
+        """
+        with self.explained():
+            self.client.log_artifacts(run_id, str(folder), artifact_path)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn whatever goes wrong in MLflow or its file store into an error for people."""
+        try:
+            yield
+        except UserError:
+            raise
+        except Exception as error:
+            remedy = "see to the server, then go on with --resume"
+            raise bad_input(self.address, f"MLflow: {self.reason(error)}", remedy) from None
+
+    def reason(self, error: BaseException) -> str:
+        """Return one line that says why, without secrets."""
+        if isinstance(error, TimeoutError):
+            return "no answer in time"
+        while error.__context__ and (is_outage(error) or not isinstance(error, MlflowException)):
+            error = error.__context__
+        first, *_ = str(error).splitlines() or [type(error).__name__]
+        return self.address.without_secrets(first)[:300]
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether MLflow did not answer and may do so later; otherwise it said no."""
+    return isinstance(error, MlflowException) and error.get_http_status_code() >= 500
+
+
+def _open(address: Address, experiment: str) -> tuple[MlflowClient, str]:
+    if address.is_database:
+        _check_database(address)
+    client = MlflowClient(tracking_uri=address.uri, registry_uri=address.uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        artifacts = str(address.artifacts) if address.is_database else None
+        try:
+            return client, client.create_experiment(experiment, artifacts)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(experiment)  # another sweep was faster
+    if found.lifecycle_stage == LifecycleStage.DELETED:
+        command = f"mlflow experiments restore --experiment-id {found.experiment_id}"
+        remedy = f"restore it: {command}, or name another with mlflow.experiment"
+        raise bad_input(address, f"MLflow experiment '{experiment}' was deleted", remedy)
+    return client, found.experiment_id
+
+
+def _check_database(address: Address) -> None:
+    """Connect once: MLflow itself would try for a hundred seconds."""
+    address.storage.mkdir(parents=True, exist_ok=True)
+    engine = create_sqlalchemy_engine(address.uri)
+    with engine.connect() as connection:
+        engine.dialect.has_table(connection, "experiments")
+    engine.dispose()
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """Return the result of a call, or raise TimeoutError and leave it to itself."""
+    future: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(call())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="mlflow-check", daemon=True).start()
+    return future.result(seconds)

@@ -1,0 +1,200 @@
+"""The report as a person sees it: page, pictures, words."""
+
+import json
+import math
+import re
+import struct
+import subprocess
+import sys
+
+import pytest
+from report_runs import ALPHA, RATE, SyntheticRun, small_run
+
+from neft_ray.errors import UserError
+from neft_ray.report import summary_lines, write_report
+from neft_ray.report.words import headline, lift_sentences
+
+PICTURES = {"lift", "alpha_learning_rate", "learning_curves", "early_stopping"}
+
+
+def nothing_started(run):
+    pass
+
+
+def two_trials(run):
+    run.trial()
+    run.trial("control")
+
+
+def all_diverged(run):
+    for arm in ("treatment", "control"):
+        run.trial(arm, select={}, status="diverged", reason="loss is nan at step 3")
+        run.trial(arm, rate=2e-3, select={10: math.nan}, status="diverged")
+
+
+def all_equal(run):
+    for arm in ("treatment", "control"):
+        run.trial(arm, select=(3.0, 3.0, 3.0, 3.0))
+
+
+def every_status(run):
+    run.trial(select=(4,), status="stopped")
+    run.trial(status=None, select=(4, 3))
+    run.trial(status="failed", reason="out of memory", crashes=["node lost"])
+    run.trial(status="diverged", select={10: 9.0, 20: math.inf})
+    run.pair(1, {20: 3.2, 40: 3.3}, {20: 3.2, 40: 3.5})
+
+
+CONTINUOUS = {ALPHA: {"uniform": [0.0, 20.0]}, RATE: {"loguniform": [1e-6, 1e-1]}}
+OTHER_KEY = {**CONTINUOUS, "optimizer.weight_decay": {"choice": [0.0, 0.1]}}
+
+
+def two_hundred(run):
+    for n in range(200):
+        arm = ("treatment", "control")[n % 2]
+        losses = (4 + n / 40, 3 + n / 50)[: 1 + n % 3]
+        extra = {"optimizer.weight_decay": (0.0, 0.1)[n % 4 // 2]}
+        status = "completed" if n % 3 else "stopped"
+        run.trial(arm, 20 * (n * 0.618 % 1), 10 ** (-6 + n / 50), losses, status, extra=extra)
+
+
+def fixed_rate(run):
+    for alpha in (0.5, 5, 15):
+        run.trial(alpha=alpha, rate=None, select=(4, 3 + alpha / 20))
+    run.trial("control", rate=None, select={10: math.nan}, status="diverged")
+
+
+def single_alpha(run):
+    run.trial(alpha=None, rate=2.0e-3)
+    run.trial(alpha=None, rate=2.2e-3)
+
+
+ODD_RUNS = [
+    (nothing_started, {}),
+    (two_trials, {}),
+    (all_diverged, {}),
+    (all_equal, {}),
+    (every_status, {"num_trials": 4}),
+    (two_hundred, {"space": OTHER_KEY, "num_trials": 100}),
+    (fixed_rate, {"space": {ALPHA: {"choice": [0.5, 5, 15]}}}),
+    (single_alpha, {"space": {RATE: {"loguniform": [1e-4, 1e-2]}}, "control": None}),
+]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("fill", "search"), ODD_RUNS, ids=lambda it: getattr(it, "__name__", ""))
+def test_every_run_has_a_whole_report(tmp_path, fill, search):
+    synthetic = SyntheticRun(tmp_path / "run", **search)
+    fill(synthetic)
+    run = synthetic.done()
+    results = write_report(run)
+    assert {path.stem for path in run.report.glob("*.png")} == PICTURES
+    for path in run.report.glob("*.png"):
+        width, height = struct.unpack(">II", path.read_bytes()[16:24])
+        assert width >= 1000
+        assert height >= 200
+    names = {path.name for path in run.report.iterdir() if path.suffix != ".png"}
+    assert names == {"index.html", "trials.csv", "evaluations.csv", "results.json"}
+    assert summary_lines(results)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    run = small_run(tmp_path_factory.mktemp("report") / "run")
+    return run, write_report(run)
+
+
+def test_page_answers_first_and_shows_the_numbers(small):
+    run, results = small
+    page = (run.report / "index.html").read_text()
+    start = page[: page.index("<h2>")]
+    assert "Did the noise help?" in start
+    assert headline(results) in start
+    for text in ("α 5, learning rate 0.001", "Control arm (α = 0)", "<strong>3.500</strong>"):
+        assert text in start
+    assert all(f"<td>{trial.name}</td>" in page for trial in results.trials)
+    assert page.count('alt="') == page.count("<img") == len(PICTURES)
+    assert "optimizer:" in page
+    assert "versions.torch" in page
+
+
+def test_page_needs_nothing_from_outside(small):
+    page = (small[0].report / "index.html").read_text()
+    without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
+    assert "//" not in without_pictures
+    assert not re.search(r"<script|<link|@import|url\(", without_pictures)
+    assert set(re.findall(r'src="([^"]*)"', without_pictures)) == {""}
+
+
+def test_page_escapes_what_a_run_says(tmp_path):
+    synthetic = SyntheticRun(tmp_path / "run")
+    synthetic.trial(status="failed", reason="<script>alert(1)</script>")
+    run = synthetic.done()
+    write_report(run)
+    page = (run.report / "index.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+
+
+def test_an_equal_run_gives_equal_files(small):
+    run, _ = small
+    before = {path.name: path.read_bytes() for path in run.report.iterdir()}
+    write_report(run)
+    assert before == {path.name: path.read_bytes() for path in run.report.iterdir()}
+
+
+def test_an_unfinished_run_says_so(tmp_path):
+    run = small_run(tmp_path / "run", num_pairs=2)
+    results = write_report(run)
+    assert "has not finished" in (run.report / "index.html").read_text()
+    assert "has not finished" in summary_lines(results)[0]
+    assert headline(results).startswith("Preliminary, from 2 of 3 seeds: ")
+    assert not json.loads((run.report / "results.json").read_text())["finished"]
+
+
+def test_a_report_that_cannot_be_written_is_a_clear_error(tmp_path):
+    run = small_run(tmp_path / "run", num_pairs=0)
+    run.report.write_text("in the way")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_report(run)
+
+
+def test_sentences_claim_what_the_intervals_say(small):
+    _, results = small
+    assert headline(results) == (
+        "Noise helps when training runs to the end; there is no evidence of an effect "
+        "with early stopping."
+    )
+    at_end, at_best, alone = lift_sentences(results.lift)
+    assert "held-out loss is 0.201 nats per token lower (95 % interval −0.20" in at_end
+    assert "treatment minus control is 0.000 nats per token" in at_best
+    assert "3 seeds, 4 rows" in at_end
+    assert "gains more than noise (0.300 against 0.201 nats per token" in alone
+
+
+def test_summary_puts_the_arms_side_by_side(small):
+    lines = summary_lines(small[1])
+    assert lines[0].startswith(
+        "Treatment arm: best is α 5, learning rate 0.001 with select loss 3.500"
+    )
+    assert lines[2].startswith("Control arm (α = 0): best is α 0, learning rate 0.001")
+    assert lines[1] == lines[3]
+    assert (
+        "2 of 2 trials, 50 of 80 optimizer steps spent, 1 trial cut, 30 steps saved (38%)"
+        in lines[1]
+    )
+
+
+def test_equal_verdicts_share_a_clause(tmp_path):
+    synthetic = SyntheticRun(tmp_path / "run")
+    for seed in (1, 2, 3):
+        synthetic.pair(seed, {20: 3.0, 40: 3.1}, {20: 3.2, 40: 3.5})
+    text = headline(write_report(synthetic.done()))
+    assert "noise helps when training runs to the end and with early stopping." in text.lower()
+
+
+def test_report_loads_no_framework():
+    heavy = ["torch", "ray", "mlflow", "transformers", "optuna", "matplotlib.pyplot"]
+    code = f"import sys, neft_ray.report; sys.exit([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stderr.strip() == "[]"
