@@ -95,7 +95,7 @@ class Conductor:
         """
         if self._interrupted:
             return self.records[self._interrupted.pop(0)]
-        open_arms = [arm for arm in self.arms.values() if self._num_left(arm)]
+        open_arms = [arm for arm in self.arms.values() if self._wants_trial(arm)]
         if open_arms:
             arm = max(open_arms, key=self._num_left)
             history = self._of(arm.name, "search")
@@ -112,8 +112,8 @@ class Conductor:
     @property
     def _is_searching(self) -> bool:
         searched = [r for r in self.records.values() if r.phase == "search"]
-        left = any(self._num_left(arm) for arm in self.arms.values())
-        return left or any(r.status == RUNNING for r in searched)
+        wanted = any(self._wants_trial(arm) for arm in self.arms.values())
+        return wanted or any(r.status == RUNNING for r in searched)
 
     def report(self, number: int, step: int, metrics: Mapping[str, float]) -> bool:
         """Enter a report and return whether the trial stops here.
@@ -160,6 +160,21 @@ class Conductor:
 
     def _num_left(self, arm: Arm) -> int:
         return arm.proposer.num_trials - len(self._of(arm.name, "search"))
+
+    def _wants_trial(self, arm: Arm) -> bool:
+        """Whether an arm has trials left, or has spent at least a whole trial less than another.
+
+        Rungs cut one arm earlier than the other by the luck of the order in which trials arrive.
+        Further trials make the arms equal in optimizer steps, which is what tuning costs.
+        """
+        if self._num_left(arm) > 0:
+            return True
+        if not arm.proposer.can_go_on or -self._num_left(arm) >= arm.proposer.num_trials:
+            return False
+        mine = self._of(arm.name, "search")
+        committed = sum(r.num_steps if r.status == RUNNING else r.last_step for r in mine)
+        spent = [sum(r.last_step for r in self._of(name, "search")) for name in self.arms]
+        return committed + max(r.num_steps for r in mine) <= max(spent)
 
     def _next_finalist(self) -> TrialRecord | None:
         missing = [] if self._is_searching else self._missing_finalists()

@@ -38,6 +38,8 @@ class Proposer(Protocol):
     """Proposes the values of trials, one after another."""
 
     num_trials: int
+    can_go_on: bool
+    """Whether there are proposals beyond `num_trials`."""
 
     def propose(self, history: Sequence[TrialRecord]) -> Values:
         """Return the values of the next trial, given all earlier ones of the arm in order."""
@@ -45,6 +47,8 @@ class Proposer(Protocol):
 
 class Grid:
     """Every combination, the last key changing fastest."""
+
+    can_go_on = False
 
     def __init__(self, points: Sequence[Values]) -> None:
         self._points = points
@@ -57,6 +61,8 @@ class Grid:
 
 class Sampled:
     """Draws from Optuna's random or TPE sampler."""
+
+    can_go_on = True
 
     def __init__(
         self,

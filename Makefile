@@ -1,0 +1,35 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: help install quickstart check test wheel clean
+
+help: ## show the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	touch $@
+
+install: $(INSTALLED) ## create .venv and install the package with its development tools
+
+quickstart: $(INSTALLED) ## run the built-in sweep and print where to look
+	$(BIN)/neft-ray quickstart
+
+check: $(INSTALLED) ## lint, types, architecture
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_architecture.py tests/test_shipped.py
+
+test: $(INSTALLED) ## every test that runs on two cores
+	$(BIN)/pytest tests
+
+wheel: $(INSTALLED) ## build dist/*.whl
+	$(BIN)/python -m build --wheel --no-isolation
+
+clean: ## remove what was built
+	rm -rf $(VENV) build dist *.egg-info
