@@ -77,7 +77,7 @@ class EmbeddingNoise:
         self._segments: Segments | None = None
         self._handle: RemovableHandle | None = None
         self._num_fired = 0
-        self._relative_norms: list[float] = []
+        self._relative_norms: list[Tensor] = []
 
     def attach(self, embedding: nn.Module) -> None:
         """Hook `embedding`, whose output is [B, T, d]; attaching again moves the hook."""
@@ -120,10 +120,11 @@ class EmbeddingNoise:
     def pop_relative_norm(self) -> float | None:
         """Return the mean over sequences of ‖noise‖₂·√3/α since the last call; 1 is exact.
 
-        None where nothing was noised.
+        Measured on what the embeddings became, so that noise lost to rounding shows. None where
+        nothing was noised.
         """
         norms, self._relative_norms = self._relative_norms, []
-        return sum(norms) / len(norms) if norms else None
+        return float(torch.stack(norms).mean()) if norms else None
 
     @torch.no_grad()
     def _hook(self, module: nn.Module, inputs: object, output: Tensor) -> Tensor:
@@ -132,15 +133,17 @@ class EmbeddingNoise:
             return output
         self._num_fired += 1
         padded_length, width = output.shape[1:]
-        for row, (sample_id, own_length) in enumerate(
-            zip(segments.sample_ids, segments.lengths, strict=True)
+        for row, sample_id, own_length in zip(
+            output, segments.sample_ids, segments.lengths, strict=True
         ):
             length = own_length if self._length == "own" else padded_length
             if length == 0:
                 continue
             noise = unit_noise((length, width), self._seed, segments.step, sample_id)
             scale = self.alpha / math.sqrt(length * width)
-            self._relative_norms.append(float(noise.norm()) * scale * math.sqrt(3) / self.alpha)
-            real = output[row, :length]
-            real.copy_(real.float() + noise.to(output.device) * scale)
+            real = row[:length]
+            noised = (real.float() + noise.to(real.device) * scale).to(real.dtype)
+            added = noised.float() - real.float()
+            self._relative_norms.append(added.norm() * (math.sqrt(3) / self.alpha))
+            real.copy_(noised)
         return output

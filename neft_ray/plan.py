@@ -69,7 +69,7 @@ class Plan:
         left = sum(r.num_steps - r.last_step for r in known if r.status == RUNNING)
         for arm in self.arms:
             started = sum((r.arm, r.phase) == (arm.name, "search") for r in known)
-            left += (arm.num_trials - started) * arm.steps // max(1, arm.num_trials)
+            left += max(0, arm.num_trials - started) * arm.steps // max(1, arm.num_trials)
         finals = sum(r.phase == "finalist" for r in known)
         return left + (self.num_finalists * len(self.arms) - finals) * self.num_steps
 

@@ -48,7 +48,13 @@ class SweepView:
         self._console.print(f"run      {self._run.root}")
         self._console.print(f"log      {self._run.log_file} (Ray's and our own messages)")
         if self._console.is_terminal:
-            self._live = Live(self, console=self._console, refresh_per_second=2)
+            self._live = Live(
+                self,
+                console=self._console,
+                refresh_per_second=2,
+                redirect_stdout=False,  # that is the log file's
+                redirect_stderr=False,
+            )
             self._live.start()
         return self
 

@@ -110,24 +110,34 @@ def builtin_data(part: str) -> Path:
     return Path(str(resources.files("neft_ray") / "builtin" / f"{part}.jsonl"))
 
 
-def _read_rows(source: str, part: str) -> Sequence[Row]:
+def local_files(source: str, part: str = "train") -> list[Path]:
+    """Return the files that a source consists of, none where it is a hub name.
+
+    Raises:
+        UserError: If there are none although `source` cannot be a hub name.
+    """
     if source.startswith("builtin:"):
         if source != "builtin:tales":
             raise bad_input(source, "no such built-in data", "use builtin:tales")
-        return _read_files(source, [builtin_data(part)])
+        return [builtin_data(part)]
     path = Path(source).expanduser()
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in READERS)
         if not files:
             raise bad_input(source, "has no data files", f"expected {', '.join(READERS)}")
-        return _read_files(source, files)
+        return files
     if path.is_file():
         if path.suffix not in READERS:
             raise bad_input(source, "unknown kind of file", f"expected {', '.join(READERS)}")
-        return _read_files(source, [path])
+        return [path]
     if source.startswith(("/", ".", "~")) or path.suffix in READERS:
         raise bad_input(source, "no such file or folder", "check the path")
-    return _read_hub(source)
+    return []
+
+
+def _read_rows(source: str, part: str) -> Sequence[Row]:
+    files = local_files(source, part)
+    return _read_files(source, files) if files else _read_hub(source)
 
 
 def _read_files(source: str, files: Sequence[Path]) -> Sequence[Row]:
@@ -141,12 +151,13 @@ def _read_files(source: str, files: Sequence[Path]) -> Sequence[Row]:
             raise bad_input(file, "is empty", "give a file with rows")
     datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_dataset(
-            kinds.pop(), data_files=[str(file) for file in files], split="train"
-        )
-    except datasets.exceptions.DatasetGenerationError as error:
-        raise UserError(_malformed_lines(files) or [_unreadable(source, error)]) from error
-    return loaded.to_list()  # type: ignore[no-any-return]
+        paths = [str(file) for file in files]
+        loaded = datasets.load_dataset(kinds.pop(), data_files=paths, split="train")
+        return loaded.to_list()  # type: ignore[no-any-return]
+    except Exception as error:  # the readers of each kind of file raise errors of their own
+        malformed = _malformed_lines(files)
+        remedy = "give a well-formed file with at least one row"
+        raise UserError(malformed or [_unreadable(source, error, remedy)]) from error
 
 
 def _read_hub(source: str) -> Sequence[Row]:
@@ -156,23 +167,23 @@ def _read_hub(source: str) -> Sequence[Row]:
     try:
         return datasets.load_dataset(source, split="train").to_list()  # type: ignore[no-any-return]
     except Exception as error:  # the hub client's errors have no common base
-        raise UserError([_unreadable(source, error)]) from error
+        remedy = "check the name; without a hub connection give a local file"
+        raise UserError([_unreadable(source, error, remedy)]) from error
 
 
-def _unreadable(source: str, error: BaseException) -> Problem:
+def _unreadable(source: str, error: BaseException, remedy: str) -> Problem:
     cause = error.__cause__ or error
-    what = f"cannot be read: {type(cause).__name__}: {str(cause).splitlines()[0][:200]}"
-    remedy = "check the name; without a hub connection give a local file"
-    return Problem(source, what, remedy)
+    first_line = str(cause).strip().partition("\n")[0][:200]
+    return Problem(source, f"cannot be read: {type(cause).__name__}: {first_line}", remedy)
 
 
 def _malformed_lines(files: Sequence[Path]) -> list[Problem]:
-    """Name the lines of JSON Lines files that are no JSON objects."""
+    """Name the lines of JSON Lines files that are no JSON objects in UTF-8."""
     problems = []
     for file in files:
         if file.suffix != ".jsonl":
             continue
-        for number, line in enumerate(file.read_text(errors="replace").splitlines(), start=1):
+        for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
             try:
                 valid = not line.strip() or isinstance(json.loads(line), dict)
             except ValueError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neft_ray.config.trial import DataConfig
-from neft_ray.data.formats import Turn, read_conversations
+from neft_ray.data.formats import Turn, local_files, read_conversations
 from neft_ray.data.split import Split, halve_by_key, prompt_key, split_by_key
 from neft_ray.data.templates import Template
-from neft_ray.errors import Problem, UserError
+from neft_ray.errors import Problem, UserError, bad_input
 
 FORMAT_VERSION = 1
 CHUNK_ROWS = 1000
+ARRAYS = ("tokens", "supervised", "offsets", "splits")
 Encoded = tuple[NDArray[np.int32], NDArray[np.bool_]]
 
 
@@ -59,25 +60,29 @@ class TokenizedData:
         )
 
     def save(self, folder: Path) -> None:
-        """Write the arrays to a new folder, all or nothing."""
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        for name in ("tokens", "supervised", "offsets", "splits"):
-            np.save(partial / f"{name}.npy", getattr(self, name))
-        (partial / "summary.json").write_text(json.dumps(self.summary, indent=2))
+        """Write the arrays to a new folder, all or nothing; another process may do the same.
+
+        Raises:
+            UserError: If the disk is full or not writable.
+        """
+        partial = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
         try:
+            partial.mkdir(parents=True)
+            for name in ARRAYS:
+                np.save(partial / f"{name}.npy", getattr(self, name))
+            (partial / "summary.json").write_text(json.dumps(self.summary, indent=2))
             partial.rename(folder)
-        except OSError:
-            shutil.rmtree(partial)
+        except OSError as error:
+            shutil.rmtree(partial, ignore_errors=True)
             if not folder.exists():
-                raise
+                remedy = "free space, or choose another storage"
+                raise bad_input(folder, f"cannot be written: {error}", remedy) from error
 
     @classmethod
     def load(cls, folder: Path) -> TokenizedData:
         """Memory-map the arrays of a folder written by `save`."""
         arrays: dict[str, Any] = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r")
-            for name in ("tokens", "supervised", "offsets", "splits")
+            name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS
         }
         return cls(**arrays, summary=json.loads((folder / "summary.json").read_text()))
 
@@ -148,7 +153,10 @@ class _Tokenizing:
         tokens = np.concatenate(self.tokens)
         supervised = np.concatenate(self.supervised)
         splits = np.asarray(self.splits, dtype=np.int8)
-        digest = hashlib.sha256(tokens.tobytes() + supervised.tobytes() + splits.tobytes())
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        digest = hashlib.sha256()
+        for array in (tokens, supervised, offsets, splits):
+            digest.update(array.tobytes())
         summary = {
             "format_version": FORMAT_VERSION,
             "content_hash": digest.hexdigest()[:16],
@@ -156,7 +164,6 @@ class _Tokenizing:
             "longest_tokens": max(lengths),
             "mean_tokens": round(float(np.mean(lengths)), 1),
         }
-        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         return TokenizedData(tokens, supervised, offsets, splits, summary)
 
 
@@ -222,8 +229,20 @@ def _refuse_empty_splits(config: DataConfig, counts: Counter[str]) -> None:
 
 def prepare(config: DataConfig, tokenizer: Any, tokenizer_name: str, cache: Path) -> Path:
     """Return a folder with the tokenized data of `config`, made now if `cache` has none."""
-    identity = f"{FORMAT_VERSION}|{tokenizer_name}|{config.model_dump_json()}"
-    folder = cache / hashlib.sha256(identity.encode()).hexdigest()[:16]
+    folder = cache / _identity(config, tokenizer, tokenizer_name)
     if not folder.exists():
         tokenize(config, tokenizer).save(folder)
     return folder
+
+
+def _identity(config: DataConfig, tokenizer: Any, tokenizer_name: str) -> str:
+    """Return a name that differs wherever the tokens may differ, hub data sets aside."""
+    parts = [FORMAT_VERSION, tokenizer_name, config.model_dump_json()]
+    parts += [tokenizer.eos_token, tokenizer.chat_template, tokenizer.backend_tokenizer.to_str()]
+    digest = hashlib.sha256("|".join(map(str, parts)).encode())
+    files = local_files(config.train)
+    files += local_files(config.held_out, part="held_out") if config.held_out else []
+    for file in files:
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()[:16]

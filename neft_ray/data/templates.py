@@ -87,12 +87,10 @@ class Template:
     def pieces(self, turns: Sequence[Turn]) -> list[Piece]:
         """Render a conversation; every assistant turn is supervised, with its end of text."""
         if self._jinja is not None:
-            if [turn.role for turn in turns] != ["user", "assistant"]:
-                raise bad_input(
-                    "data.template",
-                    "a conversation has more than one question and answer",
-                    "use `template: chat` for it",
-                )
+            roles = [turn.role for turn in turns]
+            if roles != ["user", "assistant"]:
+                what = f"a conversation has the roles {', '.join(roles)}, not user, assistant"
+                raise bad_input("data.template", what, "use `template: chat` for it")
             return [
                 (self.prompt(turns[:-1]), False),
                 (f" {turns[-1].text.strip()}{self._tokenizer.eos_token}", True),

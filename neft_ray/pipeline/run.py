@@ -50,6 +50,8 @@ def run_sweep(session: Session, run: RunDirectory, view: Observer, address: str 
                     with ray_cluster(address) as cluster:
                         finished = driver.fit(cluster)
                 best = driver.conductor.best_trial()
+                if finished:
+                    driver.conductor.finish()
             finally:
                 driver.conductor.close()
         return _conclude(session, run, mirror, best, finished)

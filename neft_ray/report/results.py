@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +75,7 @@ def gather(run: RunDirectory) -> Results:
         trials=trials,
         treatment=treatment,
         control=control,
-        is_finished=all(_is_finished(config, arm) for arm in (treatment, control) if arm),
+        is_finished=any(event["event"] == "finish" for event in events),
         rungs=_rungs(config, trials),
         lift=lift,
         no_lift_reason=reason,
@@ -102,21 +101,8 @@ def _arm(config: SweepConfig, trials: tuple[Trial, ...], name: str) -> Arm:
     )
 
 
-def _is_finished(config: SweepConfig, arm: Arm) -> bool:
-    """Whether an arm's search is over and all its finalists have run."""
-    finite = [t for t in arm.trials if math.isfinite(t.record.objective(arm.at))]
-    distinct = {tuple(sorted(trial.values.items())) for trial in finite}
-    chosen = min(config.sweep.finalists.num, len(distinct))
-    num_runs = chosen * len(config.sweep.finalists.seeds)
-    have_run = len(arm.finalists) >= num_runs and all(t.has_ended for t in arm.finalists)
-    return arm.is_searched and have_run
-
-
 def _rungs(config: SweepConfig, trials: tuple[Trial, ...]) -> tuple[int, ...]:
-    scheduler, steps = config.sweep.scheduler, []
-    if isinstance(scheduler, AshaStopping):
-        step = scheduler.grace_steps
-        while step < max((trial.record.num_steps for trial in trials), default=0):
-            steps.append(step)
-            step *= scheduler.eta
-    return tuple(steps)
+    scheduler = config.sweep.scheduler
+    if not isinstance(scheduler, AshaStopping):
+        return ()
+    return tuple(scheduler.rungs(max((trial.record.num_steps for trial in trials), default=0)))

@@ -73,9 +73,10 @@ def configuration_text(trial: Trial) -> str:
 
 def budget_text(arm: Arm) -> str:
     """Return what an arm's search spent and spared."""
-    text = f"{len(arm.trials)} of {arm.num_planned} trials, " + (
-        f"{arm.steps:,} of {arm.full_steps:,} optimizer steps spent"
-    )
+    text = f"{len(arm.trials)} of {arm.num_planned} trials"
+    if (num_more := len(arm.trials) - arm.num_planned) > 0:
+        text = f"{arm.num_planned} trials and {num_more} more to spend as much as the other arm"
+    text += f", {arm.steps:,} of {arm.full_steps:,} optimizer steps spent"
     if arm.saved_steps:
         share = arm.saved_steps / arm.full_steps
         text += (
@@ -89,14 +90,16 @@ def budget_comparison(results: Results) -> str:
     ours, theirs = results.treatment, results.control
     if theirs is None:
         return ""
-    if len(ours.trials) != len(theirs.trials):
-        counts = f"{len(ours.trials)} and {len(theirs.trials)}"
-        return f"So far the arms have had unequal budgets: {counts} trials."
-    text = f"Both arms had the same number of trials, {len(ours.trials)}, chosen the same way"
-    if ours.steps == theirs.steps:
-        return f"{text}, and spent the same {ours.steps:,} optimizer steps."
-    spent = f"{ours.steps:,} steps on treatment and {theirs.steps:,} on control"
-    return f"{text} and cut by the same rule, which spent {spent}."
+    spent = (
+        f"{ours.steps:,} optimizer steps in {_count(len(ours.trials), 'trial')} of the treatment "
+        f"arm, {theirs.steps:,} in {_count(len(theirs.trials), 'trial')} of the control arm"
+    )
+    if not results.is_finished:
+        return f"So far: {spent}."
+    whole = max(trial.record.num_steps for trial in (*ours.trials, *theirs.trials))
+    if abs(ours.steps - theirs.steps) < whole:
+        return f"Equal tuning budgets, to within one whole trial: {spent}."
+    return f"The tuning budgets differ: {spent}."
 
 
 def summary_lines(results: Results) -> list[str]:

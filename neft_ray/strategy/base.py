@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -17,6 +18,7 @@ from neft_ray.errors import bad_input
 from neft_ray.model import SupervisedLM
 
 WEIGHTS_FILE = "weights.safetensors"
+OPTIMIZER_FILE = "optimizer.pt"
 
 
 class Engine(Protocol):
@@ -42,14 +44,19 @@ class Engine(Protocol):
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """Return the elementwise sum over all ranks, on the CPU."""
 
-    def barrier(self) -> None:
-        """Wait until all ranks are here."""
-
     def save(self, folder: Path) -> None:
-        """Write this rank's part of model and optimizer into an existing folder."""
+        """Write this rank's part of model and optimizer into an existing folder.
+
+        Raises:
+            OSError: If the disk is full or not writable.
+        """
 
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote."""
+        """Read what `save` wrote, all or nothing.
+
+        Raises:
+            UserError: If it cannot be read.
+        """
 
 
 class DataParallel:
@@ -94,31 +101,30 @@ class DataParallel:
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """See `Engine`."""
         if self.world > 1:
-            values = values.to(self.device)
+            values = values.to(self.device, copy=True)
             distributed.all_reduce(values)
         return values.cpu()
 
-    def barrier(self) -> None:
-        """See `Engine`."""
-        if self.world > 1:
-            distributed.barrier()
-
     def save(self, folder: Path) -> None:
         """See `Engine`. Rank 0 writes; all ranks hold the same."""
-        if self.rank == 0:
-            weights = {name: p.detach().cpu() for name, p in self.plain.model.named_parameters()}
+        if self.rank > 0:
+            return
+        weights = {name: p.detach().cpu() for name, p in self.plain.model.named_parameters()}
+        try:
             save_file(weights, folder / WEIGHTS_FILE)
-            torch.save(self._optimizer.state_dict(), folder / "optimizer.pt")
+            torch.save(self._optimizer.state_dict(), folder / OPTIMIZER_FILE)
+        except (SafetensorError, RuntimeError) as error:  # what both make of a full disk
+            raise OSError(f"{folder} cannot be filled ({error})") from error
 
     def load(self, folder: Path) -> None:
         """See `Engine`."""
         try:
             weights = load_file(folder / WEIGHTS_FILE)
             state: dict[str, Any] = torch.load(
-                folder / "optimizer.pt", map_location=self.device, weights_only=True
+                folder / OPTIMIZER_FILE, map_location=self.device, weights_only=True
             )
         except Exception as error:  # safetensors and torch have no common error for broken files
-            remedy = "delete this checkpoint; the one before it will be used"
+            remedy = "delete this checkpoint"
             raise bad_input(folder, f"is not a readable checkpoint ({error})", remedy) from error
         with torch.no_grad():
             for name, parameter in self.plain.model.named_parameters():

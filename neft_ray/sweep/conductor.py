@@ -79,8 +79,10 @@ class Conductor:
             )
             for index, (name, fixed) in enumerate(fixed_values.items())
         }
+        self._has_finished = False
         for event in read_events(run.journal_file):
             self._replay(event, run)
+            self._has_finished |= event["event"] == "finish"
         self._interrupted = [r.number for r in self.records.values() if r.status == RUNNING]
         self._journal = Journal(run.journal_file)
 
@@ -140,6 +142,12 @@ class Conductor:
         """
         if self.records[number].status == RUNNING and status != STOPPED:
             self._write("end", trial=number, status=status, reason=reason)
+
+    def finish(self) -> None:
+        """Note that the sweep has come to its end; once."""
+        if not self._has_finished:
+            self._write("finish")
+            self._has_finished = True
 
     def close(self) -> None:
         """Close the journal."""

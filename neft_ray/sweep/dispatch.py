@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -44,6 +45,7 @@ class Slots(_Unpickled, Searcher):  # type: ignore[misc]
         self.mailboxes = mailboxes
         self._settings = settings
         self._num_started = 0
+        self._marker = random.randrange(10**6, 10**7)  # two sweeps on a cluster differ
 
     def suggest(self, trial_id: str) -> Any:
         """Return the configuration of the next slot, or FINISHED."""
@@ -51,7 +53,8 @@ class Slots(_Unpickled, Searcher):  # type: ignore[misc]
             return Searcher.FINISHED
         number = self._num_started
         self._num_started += 1
-        return {**self._settings, SLOT: number, "mailbox": self.mailboxes[number]}
+        own = {SLOT: number, "mailbox": self.mailboxes[number], "marker": self._marker + number}
+        return {**self._settings, **own}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -64,6 +64,7 @@ def train_single(
             mailbox.decide.remote(happened.id, False)
         if happened.status != STOPPED:
             write("end", status=happened.status, reason=happened.reason)
+            journal.append("finish")
         observer.ended(record, run.trial(0))
     finally:
         group.close()

@@ -16,7 +16,7 @@ from ray import tune
 
 from neft_ray.config.trial import WorkersConfig
 from neft_ray.sweep.mailbox import Happened
-from neft_ray.sweep.worker_group import WorkerGroup
+from neft_ray.sweep.worker_group import WorkerGroup, remove_placement_groups
 
 HAPPENED = "happened"
 SLOT_CPUS = 0.01
@@ -37,7 +37,8 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         return tune.PlacementGroupFactory([{"CPU": SLOT_CPUS}])
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start the worker group."""
+        """Start the worker group, in the place of one that a killed slot has left behind."""
+        remove_placement_groups(config["marker"])
         self._group = self._new_group()
         self._is_cold = not config["warm"]
         self._has_ended = False
@@ -57,7 +58,8 @@ class Slot(tune.Trainable):  # type: ignore[misc]
 
     def _new_group(self) -> WorkerGroup:
         workers = WorkersConfig.model_validate_json(self.config["workers"])
-        return WorkerGroup(workers, Path(self.config["run_root"]), self.config["mailbox"])
+        root, mailbox = Path(self.config["run_root"]), self.config["mailbox"]
+        return WorkerGroup(workers, root, mailbox, self.config["marker"])
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: trials write their own checkpoints (train/checkpoint.py)."""

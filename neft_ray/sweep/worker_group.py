@@ -10,6 +10,12 @@ from typing import Any
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.util.placement_group import (
+    PlacementGroup,
+    PlacementGroupID,
+    placement_group_table,
+    remove_placement_group,
+)
 
 from neft_ray.config.trial import WorkersConfig
 from neft_ray.run_directory import RunDirectory
@@ -30,6 +36,18 @@ def new_mailbox(max_failures: int, warm: bool = True) -> Any:
     return mailbox
 
 
+def remove_placement_groups(marker: int) -> None:
+    """Remove the placement groups of workers that were started with `marker`.
+
+    Ray Train's own clean-up knows a placement group only once all its workers have started: that
+    of a controller killed earlier would hold its resources until the whole job ends.
+    """
+    for hex_id, entry in placement_group_table().items():
+        bundles = entry["bundles"].values()
+        if entry["state"] != "REMOVED" and any(b.get("memory") == marker for b in bundles):
+            remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(hex_id))))
+
+
 class WorkerGroup:
     """Runs the trials that are posted to a mailbox, one after another on the same processes.
 
@@ -37,19 +55,23 @@ class WorkerGroup:
     crashes of each trial.
     """
 
-    def __init__(self, workers: WorkersConfig, run_root: Path, mailbox: Any) -> None:
+    def __init__(
+        self, workers: WorkersConfig, run_root: Path, mailbox: Any, marker: int = 1
+    ) -> None:
         """Start the processes in the background.
 
         Args:
             workers: How many, and with what.
             run_root: The run directory, which all nodes see.
             mailbox: Made by `new_mailbox`.
+            marker: The bytes of memory that each worker asks for, by which
+                `remove_placement_groups` knows what a killed slot has left behind.
         """
         directory = RunDirectory(run_root)
         self._stop_file = directory.stop_file
         self._mailbox = mailbox
         self._acknowledged = 0
-        resources = {"CPU": float(workers.cpus)}
+        resources = {"CPU": float(workers.cpus), "memory": float(marker)}
         if workers.gpus:
             resources["GPU"] = workers.gpus
         trainer = TorchTrainer(

@@ -7,10 +7,14 @@ import logging
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from neft_ray.errors import Problem, bad_input
+import torch
+
+from neft_ray.errors import Problem, UserError, bad_input
 from neft_ray.strategy.base import Engine
 
 NAME = re.compile(r"step-(\d{6,})")
@@ -57,18 +61,19 @@ def save(engine: Engine, checkpoints: Path, state: State) -> Path:
     final = folder_of(checkpoints, state.step)
     partial = checkpoints / f".{final.name}.partial"
     try:
-        if engine.rank == 0:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        engine.barrier()
-        engine.save(partial)
-        engine.barrier()
-        if engine.rank == 0:
-            _seal(partial, state)
-            shutil.rmtree(final, ignore_errors=True)
-            partial.rename(final)
-        engine.barrier()
+        with _together(engine):
+            if engine.rank == 0:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+        with _together(engine):
+            engine.save(partial)
+        with _together(engine):
+            if engine.rank == 0:
+                _seal(partial, state)
+                shutil.rmtree(final, ignore_errors=True)
+                partial.rename(final)
     except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
         remedy = "free space or choose another storage folder; --resume goes on from here"
         raise bad_input(final, f"cannot write the checkpoint: {error}", remedy) from error
     return final
@@ -83,12 +88,28 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
     """
     for step in reversed(steps_in(checkpoints)):
         folder = folder_of(checkpoints, step)
-        if problem := damage(folder, config_hash):
-            logger.warning("%s", problem)
-            continue
-        engine.load(folder)
-        return read_state(folder)
+        try:
+            with _together(engine):
+                if problem := damage(folder, config_hash):
+                    raise UserError([problem])
+                engine.load(folder)
+        except (OSError, UserError) as error:
+            logger.warning("%s", error)
+        else:
+            return read_state(folder)
     return None
+
+
+@contextmanager
+def _together(engine: Engine) -> Iterator[None]:
+    """Wait for all ranks; what failed on one fails on every rank, so that none waits for it."""
+    error: OSError | UserError | None = None
+    try:
+        yield
+    except (OSError, UserError) as failure:
+        error = failure
+    if engine.sum_over_ranks(torch.tensor([float(error is not None)])) > 0:
+        raise error or OSError("another worker failed")
 
 
 def read_state(folder: Path) -> State:
@@ -115,6 +136,7 @@ def damage(folder: Path, config_hash: str) -> Problem | None:
 def delete(checkpoints: Path, step: int) -> None:
     """Remove a checkpoint; it stops being one before its files go."""
     doomed = checkpoints / f".step-{step:06d}.deleted"
+    shutil.rmtree(doomed, ignore_errors=True)
     try:
         folder_of(checkpoints, step).rename(doomed)
     except FileNotFoundError:

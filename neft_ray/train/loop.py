@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 
 from neft_ray.config.trial import TrialConfig
@@ -78,4 +79,5 @@ def train(
 
 def _seed_dropout(seed: int, step: int, rank: int) -> None:
     """Make torch's own randomness a function of the step, so that a resumed trial repeats it."""
-    torch.manual_seed((seed * 1_000_003 + step) * 65_537 + rank)
+    key = np.random.SeedSequence((seed, step, rank)).generate_state(1, np.uint64)
+    torch.manual_seed(int(key[0]))

@@ -88,13 +88,15 @@ class SyntheticRun:
         self.trial("treatment", seed=seed, rows=treatment, **of)
         self.trial("control", seed=seed, rows=control, **of)
 
-    def done(self) -> RunDirectory:
-        """Close the journal."""
+    def done(self, finished: bool = False) -> RunDirectory:
+        """Close the journal, of a run that has come to its end or not."""
+        if finished:
+            self.journal.append("finish")
         self.journal.close()
         return self.run
 
 
-def small_run(root: Path, num_pairs: int = 3, **search) -> RunDirectory:
+def small_run(root: Path, num_pairs: int = 3, finished: bool = True, **search) -> RunDirectory:
     """A finished run in which noise helps by 0.2 at the end and by nothing at best."""
     synthetic = SyntheticRun(root, **search)
     for arm in ("treatment", "control"):
@@ -103,7 +105,7 @@ def small_run(root: Path, num_pairs: int = 3, **search) -> RunDirectory:
     for seed in range(1, num_pairs + 1):
         wobble = 0.002 * (-1) ** seed
         synthetic.pair(seed, {20: 3.2, 40: 3.3 + wobble}, {20: 3.2, 40: 3.5})
-    return synthetic.done()
+    return synthetic.done(finished)
 
 
 def _by_step(losses: Sequence[float]) -> dict[int, float]:

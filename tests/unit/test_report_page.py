@@ -144,7 +144,7 @@ def test_an_equal_run_gives_equal_files(small):
 
 
 def test_an_unfinished_run_says_so(tmp_path):
-    run = small_run(tmp_path / "run", num_pairs=2)
+    run = small_run(tmp_path / "run", num_pairs=2, finished=False)
     results = write_report(run)
     assert "has not finished" in (run.report / "index.html").read_text()
     assert "has not finished" in summary_lines(results)[0]
