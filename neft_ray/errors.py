@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
@@ -44,6 +45,17 @@ class UserError(Exception):
     def __reduce__(self) -> tuple[type[UserError], tuple[tuple[Problem, ...]]]:
         """Pickle with the problems, so that the error crosses process boundaries whole."""
         return type(self), (self.problems,)
+
+
+class StorageError(UserError):
+    """The disk is full or not writable: whoever writes stops, to go on once there is room."""
+
+    @classmethod
+    def of(cls, where: object, error: OSError) -> StorageError:
+        """Describe an error of the file system."""
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = f"cannot be written: {'disk full' if full else error.strerror or error}"
+        return cls([Problem(str(where), what, "free some space, then go on with --resume")])
 
 
 def bad_input(where: object, what: str, remedy: str) -> UserError:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from neft_ray import __version__
 from neft_ray.config.trial import TrialConfig
-from neft_ray.errors import bad_input
+from neft_ray.errors import UserError, bad_input
 from neft_ray.journal import TrialRecord
 from neft_ray.model import load_model, load_tokenizer
 from neft_ray.run_directory import RunDirectory, trial_name
@@ -35,37 +37,52 @@ def export_trial(
         The exported checkpoint's step.
 
     Raises:
-        UserError: If no checkpoint is left, or the target is taken.
+        UserError: If no checkpoint is left, or the target is taken or cannot be written.
     """
-    if target.exists() and any(target.iterdir()):
-        raise bad_input(target, "is not empty", "choose a new folder")
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise bad_input(target, "is not an empty folder", "choose a new folder")
     step = _best_step(run, record)
-    weights = load_file(checkpoint.folder_of(run.checkpoints(record.number), step) / WEIGHTS_FILE)
+    model = _tuned_model(checkpoint.folder_of(run.checkpoints(record.number), step), config)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(
+            prefix=f".{target.name}-", dir=target.parent, ignore_cleanup_errors=True
+        ) as temporary:
+            partial = Path(temporary)
+            model.save_pretrained(partial)
+            load_tokenizer(config.model).save_pretrained(partial)
+            card = _card(run, record, config, step, remark)
+            (partial / "README.md").write_text(card, encoding="utf-8")
+            partial.chmod(0o755)
+            if target.exists():
+                target.rmdir()
+            partial.rename(target)
+    except (OSError, SafetensorError) as error:
+        remedy = "free space, or choose another folder"
+        raise bad_input(target, f"cannot be written: {error}", remedy) from error
+    return step
+
+
+def _tuned_model(folder: Path, config: TrialConfig) -> Any:
+    if problem := checkpoint.damage(folder, config.config_hash):
+        raise UserError([problem])
+    weights = load_file(folder / WEIGHTS_FILE)
     model = load_model(config.model)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
     model.config.use_cache = True
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-    try:
-        model.to(getattr(torch, config.model.dtype)).save_pretrained(partial)
-        load_tokenizer(config.model).save_pretrained(partial)
-        (partial / "README.md").write_text(_card(run, record, config, step, remark))
-        if target.exists():
-            target.rmdir()
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    target.chmod(0o755)
-    return step
+    return model.to(getattr(torch, config.model.dtype))
 
 
 def _best_step(run: RunDirectory, record: TrialRecord) -> int:
     """Return the step with the lowest select loss among the checkpoints that are left."""
     left = set(checkpoint.steps_in(run.checkpoints(record.number)))
-    reports = [report for report in record.reports if report.step in left]
+    reports = [
+        report
+        for report in record.reports
+        if report.step in left and math.isfinite(report.metrics["select_loss"])
+    ]
     if not reports:
         name = trial_name(record.number)
         what = f"no checkpoint of {name} is left: a sweep keeps the best few of all trials"

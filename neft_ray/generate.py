@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from neft_ray.config.trial import ModelConfig
 from neft_ray.data.formats import Turn
 from neft_ray.data.templates import Template
+from neft_ray.errors import bad_input
 from neft_ray.model import load_model, load_tokenizer
 
 REPETITION_PENALTY = 1.2  # as in the paper, with greedy decoding
@@ -39,6 +39,9 @@ class Chat:
         Args:
             question: What the user says.
             max_new_tokens: The longest answer; a model's context may end it earlier.
+
+        Raises:
+            UserError: If the question leaves no room for an answer.
         """
         from transformers import TextIteratorStreamer
 
@@ -49,18 +52,30 @@ class Chat:
             add_special_tokens=self._template.adds_special_tokens,
             return_token_type_ids=False,
         )
-        room = self._model.config.max_position_embeddings - encoded["input_ids"].shape[1]
+        context = getattr(self._model.config, "max_position_embeddings", sys.maxsize)
+        room = context - encoded["input_ids"].shape[1]
+        if room < 1:
+            what = f"leaves no room for an answer in the model's context of {context} tokens"
+            raise bad_input("the question", what, "shorten it")
         streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
         options = {
             **encoded,
             "streamer": streamer,
-            "max_new_tokens": max(1, min(max_new_tokens, room)),
+            "max_new_tokens": min(max_new_tokens, room),
             "do_sample": False,
             "repetition_penalty": REPETITION_PENALTY,
             "pad_token_id": self._tokenizer.eos_token_id,
         }
-        with torch.no_grad():
-            thread = threading.Thread(target=self._model.generate, kwargs=options, daemon=True)
-            thread.start()
-            yield from streamer
-            thread.join()
+        failures: list[Exception] = []
+
+        def generate() -> None:
+            try:
+                self._model.generate(**options)
+            except Exception as error:  # raised again below, where the answer is read
+                failures.append(error)
+                streamer.end()
+
+        threading.Thread(target=generate, daemon=True).start()
+        yield from streamer
+        if failures:
+            raise failures[0]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from neft_ray.errors import bad_input
+from neft_ray.errors import StorageError, bad_input
 
 Event = dict[str, Any]
 Phase = Literal["search", "finalist"]
@@ -26,6 +26,10 @@ COMPLETED = "completed"
 STOPPED = "stopped"
 DIVERGED = "diverged"
 FAILED = "failed"
+CANCELLED = "cancelled"
+"""Stopped by hand with `neft-ray stop --trial`."""
+HALTED = "halted"
+"""Stopped because nothing can be written; never in the journal, for the trial is to go on."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +72,15 @@ class TrialRecord:
         return min(finite, key=lambda r: r.metrics["select_loss"], default=None)
 
     def objective(self, at: str) -> float:
-        """Return the select loss at the best report or at the end; inf where there is none.
+        """Return the select loss at the best report or at the end; inf where none is finite.
 
         Args:
             at: `best` or `end`.
         """
         last = self.reports[-1] if self.reports else None
         report = self.best if at == "best" else last
-        return report.metrics["select_loss"] if report else math.inf
+        loss = report.metrics["select_loss"] if report else math.inf
+        return loss if math.isfinite(loss) else math.inf
 
     def series(self, metric: str) -> tuple[list[int], list[float]]:
         """Return steps and values of a metric, where it was reported."""
@@ -149,7 +154,7 @@ class Journal:
         """Write an event with the present time and return it.
 
         Raises:
-            UserError: If the disk is full.
+            StorageError: If the disk is full.
         """
         entry: Event = {"event": event, **fields, "time": round(time.time(), 3)}
         try:
@@ -157,8 +162,7 @@ class Journal:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            remedy = "free space, then go on with --resume"
-            raise bad_input(self._path, f"cannot be written: {error}", remedy) from error
+            raise StorageError.of(self._path, error) from error
         return entry
 
     def close(self) -> None:

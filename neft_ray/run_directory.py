@@ -16,6 +16,9 @@ from neft_ray import __version__
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import bad_input
 
+CANCEL_FILE = "cancel"
+"""Put into a trial's folder, it ends the trial within a step."""
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -175,6 +178,7 @@ def find_run(reference: str, storage: Path) -> RunDirectory:
         runs = find_runs(storage)
         if not runs:
             raise bad_input(storage, "has no runs", "start one with `neft-ray sweep`")
+        _refuse_other_version(runs[-1])
         return runs[-1]
     for candidate in (Path(reference), storage / reference):
         if (candidate / "manifest.json").is_file():

@@ -19,11 +19,12 @@ import torch
 
 from neft_ray.config.trial import ModelConfig, TrialConfig
 from neft_ray.data.prepare import TokenizedData
-from neft_ray.errors import UserError
-from neft_ray.journal import COMPLETED, DIVERGED, FAILED, STOPPED
+from neft_ray.errors import StorageError, UserError
+from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, FAILED, HALTED, STOPPED
 from neft_ray.model import SupervisedLM, load_model
 from neft_ray.noise import EmbeddingNoise
 from neft_ray.optim import build_optimizer
+from neft_ray.run_directory import CANCEL_FILE
 from neft_ray.strategy.base import DataParallel, Engine
 from neft_ray.system_metrics import SystemMetrics
 from neft_ray.tracking.points import MetricsLog
@@ -68,22 +69,23 @@ class Link:
         stops = False
         if engine.rank == 0:
             stops = ray.get(self._mailbox.report.remote(self._process, number, step, metrics))
-        return self._agreed(engine, stops)
+        return agreed(engine, stops)
 
     def should_stop(self, engine: Engine) -> bool:
         """Return whether the slot asked to stop in the meantime."""
         ready, _ = ray.wait([self._stop_ref], timeout=0)
-        return self._agreed(engine, bool(ready))
+        return agreed(engine, bool(ready))
 
     def ended(self, status: str, reason: str) -> None:
         """Say that the trial is over."""
         ray.get(self._mailbox.ended.remote(self._process, status, reason))
 
-    @staticmethod
-    def _agreed(engine: Engine, stops: bool) -> bool:
-        if engine.world == 1:
-            return stops
-        return bool(engine.sum_over_ranks(torch.tensor([float(stops)])) > 0)
+
+def agreed(engine: Engine, here: bool) -> bool:
+    """Return whether something holds on any rank: the same answer on all of them."""
+    if engine.world == 1:
+        return here
+    return bool(engine.sum_over_ranks(torch.tensor([float(here)])) > 0)
 
 
 class BaseModels:
@@ -110,6 +112,8 @@ def run(options: dict[str, Any]) -> None:
         with _alone(folder / f"worker-{_rank()}.lock"), _log_to(folder / f"log-{_rank()}.txt"):
             try:
                 status, reason = run_trial(order, link, models)
+            except StorageError as error:
+                status, reason = HALTED, str(error)
             except UserError as error:
                 logger.exception("trial %d failed", order.number)
                 status, reason = FAILED, str(error)
@@ -153,6 +157,8 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
                     return DIVERGED, f"the select loss is not finite at step {step}"
             elif link.should_stop(engine):
                 return STOPPED, ""
+            elif agreed(engine, (folder / CANCEL_FILE).exists()):
+                return CANCELLED, f"by hand at step {step}"
     return COMPLETED, ""
 
 

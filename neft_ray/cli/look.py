@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from neft_ray.cli.options import DEFAULT_STORAGE, Run, Storage
-from neft_ray.cli.view import describe_values
+from neft_ray.cli.view import trials_table
 from neft_ray.errors import bad_input
-from neft_ray.journal import RUNNING, read_records
-from neft_ray.run_directory import RunDirectory, find_run, find_runs, trial_name
+from neft_ray.journal import RUNNING, read_events, read_records
+from neft_ray.run_directory import CANCEL_FILE, RunDirectory, find_run, find_runs, trial_name
 
 STOP_TIMEOUT_SECONDS = 120.0
 
@@ -36,20 +36,7 @@ def status(run: Run = "latest", storage: Storage = DEFAULT_STORAGE) -> None:
     found = find_run(run, storage)
     console = Console()
     console.print(f"{found.root}: {_state(found)}", highlight=False)
-    table = Table("trial", "arm", "phase", "values", "seed", "step", "select loss", "status")
-    for record in read_records(found.journal_file).values():
-        best = record.best
-        table.add_row(
-            trial_name(record.number),
-            record.arm,
-            record.phase,
-            describe_values(record),
-            str(record.seed),
-            f"{record.last_step}/{record.num_steps}",
-            f"{best.metrics['select_loss']:.4f}" if best else "",
-            f"{record.status} {record.reason}".strip(),
-        )
-    console.print(table)
+    console.print(trials_table(read_records(found.journal_file).values()))
 
 
 def logs(
@@ -68,9 +55,16 @@ def logs(
         typer.echo(file.read_text(errors="replace"), nl=False)
 
 
-def stop(run: Run = "latest", storage: Storage = DEFAULT_STORAGE) -> None:
-    """Stop a sweep within a step; `neft-ray sweep --resume` goes on with it."""
+def stop(
+    run: Run = "latest",
+    trial: Annotated[str | None, typer.Option(help="Only this trial, for good.")] = None,
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Stop a sweep within a step, to be resumed; or one of its trials, for good."""
     found = find_run(run, storage)
+    if trial is not None:
+        _cancel(found, trial)
+        return
     if found.owner_pid is None:
         typer.echo(f"{found.name} is not running")
         return
@@ -108,7 +102,20 @@ def ui(
 COMMANDS = [ls, status, logs, stop, report, ui]
 
 
+def _cancel(run: RunDirectory, trial: str) -> None:
+    running = [
+        record for record in read_records(run.journal_file).values() if record.status == RUNNING
+    ]
+    names = [trial_name(record.number) for record in running]
+    if run.owner_pid is None or trial not in names:
+        remedy = f"running now: {', '.join(names) if run.owner_pid else 'none'}"
+        raise bad_input(run.root, f"{trial} is not running", remedy)
+    (run.root / "trials" / trial / CANCEL_FILE).touch()
+    typer.echo(f"{trial} stops within a step")
+
+
 def _state(run: RunDirectory) -> str:
     if (pid := run.owner_pid) is not None:
         return f"running (process {pid})"
-    return "finished" if run.best_model.exists() else "stopped"
+    finished = any(event["event"] == "finish" for event in read_events(run.journal_file))
+    return "finished" if finished else "stopped"

@@ -14,6 +14,7 @@ from neft_ray.cli.options import Address, Overrides
 from neft_ray.config.load import load_sweep
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.errors import ExitCode, Problem, UserError, bad_input
+from neft_ray.journal import read_records
 from neft_ray.plan import Plan, make_plan
 from neft_ray.run_directory import RunDirectory, find_run
 
@@ -95,13 +96,15 @@ def _config_and_run(
 
 def _run(kind: str, config: SweepConfig, run: RunDirectory | None, address: str | None) -> None:
     from neft_ray.cli.interrupt import stops_sweep
-    from neft_ray.cli.view import SweepView
+    from neft_ray.cli.view import SweepView, trials_table
     from neft_ray.pipeline.run import run_single, run_sweep
     from neft_ray.pipeline.session import Session, check_resume
+    from neft_ray.sweep.cluster import check_fits_locally
     from neft_ray.terminal import only_ours
 
     if run is not None:
         check_resume(run, kind, config)
+    check_fits_locally(config.workers, address)
     session = Session.open(config)
     run = run or session.create(kind)
     made = make_plan(config, session.data.num_steps(config.trial))
@@ -116,6 +119,7 @@ def _run(kind: str, config: SweepConfig, run: RunDirectory | None, address: str 
     if not outcome.finished:
         console.print(f"not finished; go on with: neft-ray {kind} --resume {run.root}")
         raise typer.Exit(ExitCode.INTERRUPTED)
+    console.print(trials_table(read_records(run.journal_file).values()))
     for line in outcome.summary:
         console.print(line, highlight=False)
     console.print(f"report   {run.report / 'index.html'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
@@ -27,6 +28,24 @@ def describe_values(record: TrialRecord) -> str:
         name = "α" if key == "noise.alpha" else key.rsplit(".", 1)[-1]
         parts.append(f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}")
     return " ".join(parts)
+
+
+def trials_table(records: Iterable[TrialRecord]) -> Table:
+    """Return a table with a row per trial."""
+    table = Table("trial", "arm", "phase", "values", "seed", "step", "select loss", "status")
+    for record in records:
+        best = record.best
+        table.add_row(
+            trial_name(record.number),
+            record.arm,
+            record.phase,
+            describe_values(record),
+            str(record.seed),
+            f"{record.last_step}/{record.num_steps}",
+            f"{best.metrics['select_loss']:.4f}" if best else "",
+            f"{record.status} {record.reason}".strip(),
+        )
+    return table
 
 
 class SweepView:

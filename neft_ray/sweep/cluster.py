@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,16 @@ class Cluster:
         return min(fits, wanted) if wanted else fits
 
 
+def check_fits_locally(workers: WorkersConfig, address: str | None) -> None:
+    """Refuse a trial that is too large for this machine, before a local cluster is started.
+
+    Raises:
+        UserError: If it needs more cores than there are.
+    """
+    if _address(address) == LOCAL:
+        Cluster(_num_cores(), math.inf).num_slots(workers, None)
+
+
 @contextmanager
 def ray_cluster(address: str | None) -> Iterator[Cluster]:
     """Be connected to a cluster for the duration of a `with` block.
@@ -65,18 +76,25 @@ def ray_cluster(address: str | None) -> Iterator[Cluster]:
             cluster that merely happens to run on this machine is never joined.
     """
     os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
-    address = address or os.environ.get("RAY_ADDRESS") or LOCAL
+    address = _address(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
-    num_cores = len(os.sched_getaffinity(0))
     if address == LOCAL:
         # One core more than there are, for the slots themselves; Cluster does not count it.
-        options |= {"num_cpus": num_cores + 1, "dashboard_host": "127.0.0.1"}
+        options |= {"num_cpus": _num_cores() + 1, "dashboard_host": "127.0.0.1"}
         # Ray Train's clean-up after a killed slot asks the dashboard.
         options["include_dashboard"] = True
     ray.init(address=address, **options)
     try:
         resources = ray.cluster_resources()
-        cpus = num_cores if address == LOCAL else resources.get("CPU", 0.0)
+        cpus = _num_cores() if address == LOCAL else resources.get("CPU", 0.0)
         yield Cluster(float(cpus), float(resources.get("GPU", 0.0)))
     finally:
         ray.shutdown()
+
+
+def _address(given: str | None) -> str:
+    return given or os.environ.get("RAY_ADDRESS") or LOCAL
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0))

@@ -12,8 +12,9 @@ from ray.tune import Stopper
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from neft_ray.journal import FAILED, TrialRecord
-from neft_ray.run_directory import RunDirectory
+from neft_ray.errors import Problem, StorageError, UserError
+from neft_ray.journal import FAILED, HALTED, TrialRecord
+from neft_ray.run_directory import RunDirectory, trial_name
 from neft_ray.sweep.conductor import Conductor
 from neft_ray.sweep.mailbox import Happened
 from neft_ray.sweep.retention import Retention
@@ -93,6 +94,8 @@ class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
         super().__init__()
         self._conductor, self._mailboxes, self._retention = conductor, slots.mailboxes, retention
         self._prepare, self._reported, self._ended = prepare, reported, ended
+        self.error: UserError | None = None
+        """What ends the sweep before its time; `--resume` goes on."""
         self._idle: list[int] = []
         self._trial_in: dict[int, int] = {}
         self._last_seen = dict.fromkeys(range(len(slots.mailboxes)), 0)
@@ -102,8 +105,11 @@ class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
         slot, happened = trial.config[SLOT], unpack(result)
         if happened.id > self._last_seen[slot]:  # a slot that was started again repeats itself
             self._last_seen[slot] = happened.id
-            self._enter(slot, happened)
-            self._start_trials()
+            try:
+                self._enter(slot, happened)
+                self._start_trials()
+            except UserError as error:  # Tune would wrap it in a traceback
+                self.error = error
         return str(self.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
@@ -128,6 +134,8 @@ class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
             self._retention.saved(number, happened.step)
             self._mailboxes[slot].decide.remote(happened.id, stops)
             self._reported(self._conductor.records[number])
+        elif happened.kind == "end" and happened.status == HALTED:
+            raise StorageError([Problem(trial_name(number), happened.reason, "see above")])
         elif happened.kind == "end":
             self._conductor.end(number, happened.status, happened.reason)
             self._retention.sweep()
@@ -145,8 +153,8 @@ class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
 class Finished(Stopper):  # type: ignore[misc]
     """Ends the experiment when the sweep is over, or is to stop."""
 
-    def __init__(self, conductor: Conductor, run: RunDirectory) -> None:
-        self._conductor, self._run = conductor, run
+    def __init__(self, dispatcher: Dispatcher, conductor: Conductor, run: RunDirectory) -> None:
+        self._dispatcher, self._conductor, self._run = dispatcher, conductor, run
 
     def __getstate__(self) -> dict[str, Any]:
         """Be pickled as nothing."""
@@ -158,4 +166,5 @@ class Finished(Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Say whether all is to end."""
-        return self._run.stop_file.exists() or self._conductor.is_finished
+        failed = self._dispatcher.error is not None
+        return failed or self._run.stop_file.exists() or self._conductor.is_finished

@@ -116,7 +116,7 @@ class Driver:
                 name="tune",
                 storage_path=str(self.run.scratch),
                 verbose=0,
-                stop=Finished(self.conductor, self.run),
+                stop=Finished(dispatcher, self.conductor, self.run),
                 failure_config=tune.FailureConfig(max_failures=SLOT_RESTARTS),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
@@ -126,6 +126,8 @@ class Driver:
         finally:
             self.run.stop_file.unlink(missing_ok=True)
             shutil.rmtree(self.run.scratch, ignore_errors=True)
+        if dispatcher.error is not None:
+            raise dispatcher.error
         return self.conductor.is_finished
 
     def _prepare(self, record: TrialRecord) -> Order:

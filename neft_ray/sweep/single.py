@@ -5,8 +5,10 @@ from __future__ import annotations
 import ray
 
 from neft_ray.config.sweep import SweepConfig
+from neft_ray.errors import Problem, StorageError
 from neft_ray.journal import (
     CONTINUE,
+    HALTED,
     RUNNING,
     STOPPED,
     TREATMENT,
@@ -62,6 +64,8 @@ def train_single(
                 write("report", step=step, metrics=metrics, decision=CONTINUE)
                 observer.reported(record)
             mailbox.decide.remote(happened.id, False)
+        if happened.status == HALTED:
+            raise StorageError([Problem(str(run.trial(0)), happened.reason, "see above")])
         if happened.status != STOPPED:
             write("end", status=happened.status, reason=happened.reason)
             journal.append("finish")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -11,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from neft_ray.errors import UserError, bad_input
+from neft_ray.errors import StorageError, bad_input
 
 POINTS_FILE = "metrics.jsonl"
 _NAME = re.compile(r"(?=.{1,250}\Z)[\w\-](?:[\w.\- :]|/(?=[\w\-]))*")
@@ -59,7 +58,7 @@ class MetricsLog:
             self._file = path.open("ab", buffering=0)
             self._file.truncate(self._size_bytes)
         except OSError as error:
-            raise _not_written(path, error) from error
+            raise StorageError.of(path, error) from error
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Append the metrics that have no point at this step or a later one yet.
@@ -70,7 +69,7 @@ class MetricsLog:
 
         Raises:
             ValueError: If a name is one that MLflow would refuse.
-            UserError: If the disk is full; the file then ends with the last whole line.
+            StorageError: If the disk is full; the file then ends with the last whole line.
         """
         fresh = {
             name: float(value)
@@ -90,12 +89,12 @@ class MetricsLog:
         """Force the points to disk and close the file.
 
         Raises:
-            UserError: If the disk is full.
+            StorageError: If the disk is full.
         """
         try:
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise _not_written(self._path, error) from error
+            raise StorageError.of(self._path, error) from error
         finally:
             self._file.close()
 
@@ -106,7 +105,7 @@ class MetricsLog:
                 rest = rest[self._file.write(rest) :]
         except OSError as error:
             self._file.truncate(self._size_bytes)
-            raise _not_written(self._path, error) from error
+            raise StorageError.of(self._path, error) from error
         self._size_bytes += len(line)
 
     def _remember(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -139,9 +138,3 @@ def read_points(path: Path, start_bytes: int = 0) -> Iterator[Point]:
             except (ValueError, KeyError, TypeError):
                 where = f"{path}: the line that ends at byte {start_bytes}"
                 raise bad_input(where, "is damaged", "restore it from a backup") from None
-
-
-def _not_written(path: Path, error: OSError) -> UserError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    what = f"cannot be written: {'disk full' if full else error.strerror}"
-    return bad_input(path, what, "free some space, then go on with --resume")

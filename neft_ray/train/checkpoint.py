@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from neft_ray.errors import Problem, UserError, bad_input
+from neft_ray.errors import Problem, StorageError, UserError
 from neft_ray.strategy.base import Engine
 
 NAME = re.compile(r"step-(\d{6,})")
@@ -56,7 +56,7 @@ def save(engine: Engine, checkpoints: Path, state: State) -> Path:
     """Write a checkpoint; all ranks call this. It appears under its name when it is complete.
 
     Raises:
-        UserError: If the disk is full or not writable.
+        StorageError: If the disk is full or not writable.
     """
     final = folder_of(checkpoints, state.step)
     partial = checkpoints / f".{final.name}.partial"
@@ -74,8 +74,7 @@ def save(engine: Engine, checkpoints: Path, state: State) -> Path:
                 partial.rename(final)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
-        remedy = "free space or choose another storage folder; --resume goes on from here"
-        raise bad_input(final, f"cannot write the checkpoint: {error}", remedy) from error
+        raise StorageError.of(final, error) from error
     return final
 
 

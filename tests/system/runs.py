@@ -39,8 +39,15 @@ DEADLINE_SECONDS = 180.0
 class Sweep:
     """One storage folder and the sweep that is run, killed and resumed in it."""
 
-    def __init__(self, folder: Path, changes: dict | None = None, uri: str | None = None):
+    def __init__(
+        self,
+        folder: Path,
+        changes: dict | None = None,
+        uri: str | None = None,
+        database: Path | None = None,
+    ):
         self.storage = folder / "runs"
+        self.database = database or self.storage / "mlflow.db"
         self.file = folder / "sweep.yaml"
         folder.mkdir(parents=True, exist_ok=True)
         config = json.loads(json.dumps(SWEEP)) | {"storage": str(self.storage)}
@@ -117,7 +124,7 @@ class Sweep:
 
     def points(self) -> dict[tuple, list]:
         """What MLflow's database holds: (trial, metric, step) → [(value, timestamp)]."""
-        with sqlite3.connect(self.storage / "mlflow.db") as database:
+        with sqlite3.connect(self.database) as database:
             return points_in(database)
 
 

@@ -3,16 +3,13 @@
 import json
 import logging
 import math
-import os
 import random
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,60 +18,15 @@ import pytest
 
 from neft_ray.errors import UserError
 from neft_ray.tracking import mlflow_store
-from neft_ray.tracking.address import Address, ui_command
 from neft_ray.tracking.background import MirrorThread
 from neft_ray.tracking.cards import describe, finish, read_card
 from neft_ray.tracking.champion import register_champion
 from neft_ray.tracking.mirror import MIRROR_FILE, MlflowMirror, num_waiting_points
 from neft_ray.tracking.mlflow_store import MlflowStore
 from neft_ray.tracking.points import POINTS_FILE, MetricsLog, read_points
+from tests.system.servers import Server, free_port
 
 BIGGEST = 1.7976931348623157e308
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-class Server:
-    """An `mlflow server` in a process group of its own, started as `neft-ray ui` starts it."""
-
-    def __init__(self, storage):
-        storage.mkdir()
-        self.database = storage / "mlflow.db"
-        self.uri = f"http://127.0.0.1:{free_port()}"
-        self.log = storage / "server.log"
-        port = int(self.uri.rpartition(":")[2])
-        self.command = ui_command(Address.of(None, storage), port)
-        self.start()
-
-    def start(self):
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command.argv,
-                env=self.command.environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                with urllib.request.urlopen(f"{self.uri}/health", timeout=5):
-                    return
-            except OSError:
-                assert self.process.poll() is None, self.log.read_text()
-                assert time.monotonic() < deadline, self.log.read_text()
-                time.sleep(0.2)
-
-    def signal(self, number):
-        os.killpg(self.process.pid, number)
-
-    def kill(self):
-        self.signal(signal.SIGKILL)
-        self.process.wait()
 
 
 @pytest.fixture(scope="module")

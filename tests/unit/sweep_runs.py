@@ -93,7 +93,7 @@ class Simulation:
 def table(conductor) -> list[tuple]:
     """What a sweep came to, without times."""
     return [
-        (r.number, r.arm, r.phase, dict(r.values), r.seed, r.status)
-        + tuple((p.step, p.metrics["select_loss"], p.decision) for p in r.reports)
+        (r.number, r.arm, r.phase, dict(r.values), r.seed, r.status, report)
         for r in conductor.records.values()
+        for report in [(p.step, p.metrics["select_loss"], p.decision) for p in r.reports]
     ]

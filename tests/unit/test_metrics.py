@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from neft_ray.data.split import Split
 from neft_ray.noise import EmbeddingNoise
+from neft_ray.train.loop import train
 from neft_ray.train.metrics import RowLosses, evaluate, row_losses, train_sample
 from tests.unit.trial_runs import (
     FEWER_ROWS_THAN_RANKS,
@@ -97,8 +98,6 @@ def test_evaluating_between_steps_leaves_the_curve_as_it_is(model):
     engine = build_engine(CONFIG, model and model())
     undisturbed = run_steps(build_engine(CONFIG, model and model()), DATA, CONFIG)
     noise = EmbeddingNoise(CONFIG.noise.alpha, CONFIG.training.seed)
-    from neft_ray.train.loop import train
-
     disturbed = []
     with noise.attached(engine.plain.embedding):
         for metrics in train(engine, DATA, noise, CONFIG):
@@ -148,9 +147,9 @@ def test_two_workers_evaluate_as_one(two_ranks):
         assert found["report_losses"] == pytest.approx(rows.losses.tolist(), rel=1e-5)
 
 
-def test_more_workers_than_rows_is_no_problem():
-    engine = build_engine(CONFIG)
-    engine.world, engine.rank = 3, 2
-    engine.sum_over_ranks = lambda values: values
-    nobody = row_losses(engine, DATA, [0, 1], CONFIG)
-    assert nobody.losses.tolist() == [0, 0]
+def test_two_workers_evaluate_a_single_row(two_ranks):
+    config = small_config(FEWER_ROWS_THAN_RANKS)
+    engine = build_engine(config)
+    run_steps(engine, DATA, config, until=6)
+    expected = row_losses(engine, DATA, [0], config).losses.tolist()
+    assert [found["one_row"] for found in two_ranks] == [pytest.approx(expected, rel=1e-5)] * 2

@@ -5,13 +5,12 @@ import os
 import random
 import subprocess
 import sys
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import distributed
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -25,7 +24,7 @@ from neft_ray.optim import build_optimizer
 from neft_ray.strategy.base import DataParallel
 from neft_ray.train import checkpoint
 from neft_ray.train.loop import train
-from neft_ray.train.metrics import evaluate
+from neft_ray.train.metrics import evaluate, row_losses
 
 ROOT = Path(__file__).parents[2]
 VOCABULARY = 1024
@@ -95,8 +94,6 @@ def resume_elsewhere(kind: str, config: TrialConfig, folder: Path) -> tuple[list
     (folder / "config.json").write_text(config.canonical_json)
     command = [sys.executable, "-m", "tests.unit.trial_runs", kind, folder]
     subprocess.run(command, cwd=ROOT, check=True)
-    from safetensors.torch import load_file
-
     return json.loads((folder / "rest.json").read_text()), load_file(folder / "rest.safetensors")
 
 
@@ -138,14 +135,16 @@ def as_rank(rank: int, folder: str) -> None:
     metrics, rows = evaluate(engine, random_data(), config, with_report=True)
     found["evaluation"] = metrics
     found["report_losses"] = rows.losses.tolist()
+    found["one_row"] = row_losses(engine, random_data(), [0], config).losses.tolist()
     found["sum"] = engine.sum_over_ranks(torch.tensor([1.0, rank])).tolist()
     found["refused"] = _refused(engine, Path(folder) / "taken")
-    state = checkpoint.State(6, config.config_hash, metrics)
-    checkpoint.save(engine, Path(folder) / "checkpoints", state)
-    engine.sum_over_ranks(torch.zeros(1))
+    checkpoints = Path(folder) / "checkpoints"
+    found["checkpoints"] = str(checkpoints)
+    checkpoint.save(engine, checkpoints, checkpoint.State(6, config.config_hash, metrics))
     again = build_engine(config)
-    loaded = checkpoint.load_latest(again, Path(folder) / "checkpoints", config.config_hash)
-    found["loaded"] = [asdict(loaded)["step"], evaluate(again, random_data(), config, False)[0]]
+    loaded = checkpoint.load_latest(again, checkpoints, config.config_hash)
+    metrics, _ = evaluate(again, random_data(), config, with_report=False)
+    found["loaded"] = [loaded.step, metrics["select_loss"]]
     Path(folder, f"rank-{rank}.json").write_text(json.dumps(found))
     distributed.destroy_process_group()
 

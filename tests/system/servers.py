@@ -1,0 +1,55 @@
+"""A real MLflow server on loopback that tests may kill and start again."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+
+from neft_ray.tracking.address import Address, ui_command
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Server:
+    """An `mlflow server` in a process group of its own, started as `neft-ray ui` starts it."""
+
+    def __init__(self, storage):
+        storage.mkdir()
+        self.database = storage / "mlflow.db"
+        self.uri = f"http://127.0.0.1:{free_port()}"
+        self.log = storage / "server.log"
+        port = int(self.uri.rpartition(":")[2])
+        self.command = ui_command(Address.of(None, storage), port)
+        self.start()
+
+    def start(self):
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command.argv,
+                env=self.command.environment,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.uri}/health", timeout=5):
+                    return
+            except OSError:
+                assert self.process.poll() is None, self.log.read_text()
+                assert time.monotonic() < deadline, self.log.read_text()
+                time.sleep(0.2)
+
+    def signal(self, number):
+        os.killpg(self.process.pid, number)
+
+    def kill(self):
+        self.signal(signal.SIGKILL)
+        self.process.wait()

@@ -1,0 +1,157 @@
+"""A whole sweep through the command line: what it prints, leaves behind, and refuses."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from neft_ray.run_directory import find_runs
+from tests.system.runs import Sweep, curves
+
+NEFT_RAY = [sys.executable, "-m", "neft_ray.cli"]
+
+
+def neft_ray(*arguments, **options):
+    return subprocess.run(
+        [*NEFT_RAY, *map(str, arguments)], capture_output=True, text=True, timeout=180, **options
+    )
+
+
+ASHA = {
+    "searcher": {"kind": "random"},
+    "num_trials": 4,
+    "scheduler": {"kind": "asha", "grace_steps": 6, "eta": 2},
+    "finalists": {"num": 1, "seeds": [1]},
+}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A sweep that was interrupted once with Ctrl-C and resumed."""
+    sweep = Sweep(tmp_path_factory.mktemp("sweep"), changes=ASHA)
+    sweep.start()
+    sweep.wait_for_reports(3)
+    sweep.process.send_signal(signal.SIGINT)
+    assert sweep.wait() == 130, sweep.told()
+    sweep.reports_at_interrupt = sweep.num_reports()
+    sweep.resume()
+    assert sweep.wait() == 0, sweep.told()
+    return sweep
+
+
+def test_an_interrupted_sweep_says_how_to_go_on_and_does(finished):
+    assert "neft-ray sweep --resume" in finished.output.read_text()
+    assert finished.num_reports() > finished.reports_at_interrupt
+    assert all(record.num_crashes == 0 for record in finished.records.values())
+
+
+def test_a_sweep_leaves_report_model_and_no_superfluous_checkpoint(finished):
+    run = finished.run
+    assert (run.report / "index.html").is_file()
+    assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= {
+        path.name for path in run.best_model.iterdir()
+    }
+    left = list(run.root.glob("trials/t*/checkpoints/*"))
+    assert len(left) == 3, "keep_checkpoints is 3 and no trial is live"
+    assert not run.scratch.exists()
+
+
+def test_mlflow_holds_parent_children_and_champion(finished):
+    from neft_ray.tracking.mlflow_store import MlflowStore
+
+    client = MlflowStore(None, finished.storage, "kill").client
+    experiment = client.get_experiment_by_name("kill")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
+    assert len(parents) == 1 and parents[0].info.status == "FINISHED"
+    assert len(children) == len(finished.records)
+    assert {run.info.status for run in children} == {"FINISHED"}
+    noisy = next(run for run in children if float(run.data.params["noise.alpha"]) > 0)
+    assert abs(noisy.data.metrics["noise_relative_norm"] - 1) < 0.05
+    artifacts = {item.path for item in client.list_artifacts(parents[0].info.run_id, "report")}
+    assert "report/index.html" in artifacts
+    assert client.get_model_version_by_alias("kill", "champion").version == "1"
+
+
+def test_a_cold_start_per_trial_gives_the_same_numbers(finished, tmp_path):
+    cold = Sweep(tmp_path, changes=ASHA | {"warm": False, "num_trials": 1})
+    cold.start()
+    assert cold.wait() == 0, cold.told()
+    ours, warm = curves(cold.records), curves(finished.records)
+    search = {key: metrics for key, metrics in ours.items() if key[1] == "search"}
+    assert search and search == {key: warm[key] for key in search}
+
+
+def test_the_commands_that_look_at_runs_work(finished):
+    run, storage = finished.run, finished.storage
+    listed = neft_ray("ls", "--storage", storage)
+    assert run.name[:20] in listed.stdout.replace("\n", "") and "finished" in listed.stdout
+    shown = neft_ray("status", run.root)
+    assert "t000" in shown.stdout and "completed" in shown.stdout
+    assert "trial 0: step" in neft_ray("logs", run.root, "--trial", "t000").stdout
+    assert "Treatment arm" in neft_ray("report", run.root).stdout
+    assert "is not running" in neft_ray("stop", run.root).stdout
+    answer = neft_ray("chat", run.root, input="Where is the ladder?\n\n")
+    assert answer.returncode == 0 and "you>" in answer.stdout and len(answer.stdout) > 120
+
+
+def test_any_trial_can_be_exported(finished, tmp_path):
+    run = finished.run
+    gone = next(
+        record
+        for record in finished.records.values()
+        if not list(run.checkpoints(record.number).glob("step-*"))
+    )
+    name, target = f"t{gone.number:03d}", tmp_path / "model"
+    refused = neft_ray("export", run.root, "--trial", name, "--to", target)
+    assert refused.returncode == 2 and "--rebuild" in refused.stderr
+    done = neft_ray("export", run.root, "--trial", name, "--to", target, "--rebuild")
+    assert done.returncode == 0, done.stderr
+    assert (target / "model.safetensors").is_file()
+
+
+def test_resume_with_a_changed_setting_says_which(finished):
+    result = neft_ray(
+        "sweep", finished.file, "--resume", finished.run.root, "--set", "training.epochs=9"
+    )
+    assert result.returncode == 2
+    assert "training.epochs: was 4 when the run started, is 9" in " ".join(result.stderr.split())
+
+
+def test_a_second_driver_is_refused_and_stop_ends_the_first(tmp_path):
+    sweep = Sweep(tmp_path)
+    sweep.start()
+    sweep.wait_for_reports(1)
+    second = neft_ray("sweep", "--resume", sweep.run.root)
+    assert second.returncode == 2
+    assert "is working on this run" in " ".join(second.stderr.split())
+    stopped = neft_ray("stop", sweep.run.root)
+    assert stopped.returncode == 0 and "is stopped" in stopped.stdout
+    assert sweep.wait() == 130
+    sweep.assert_nothing_is_left()
+
+
+BAD = [
+    ({"noise": {"alpha": -1}}, "noise.alpha"),
+    ({"noise": {"alhpa": 1}}, "did you mean 'alpha'?"),
+    ({"model": {"path": "./nowhere"}}, "no such folder"),
+    ({"data": {"train": "./nowhere.jsonl"}}, "no such file"),
+    ({"mlflow": {"uri": "http://127.0.0.1:9"}}, "127.0.0.1:9"),
+    ({"data": {"train": "builtin:tales", "min_response_tokens": 500}}, "no rows are left"),
+    ({"workers": {"cpus": 4096}}, "there is"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD)
+def test_bad_input_is_refused_in_one_line_without_a_traceback(change, message, tmp_path):
+    sweep = Sweep(tmp_path)
+    config = json.loads(sweep.file.read_text())
+    sweep.file.write_text(json.dumps(config | change))
+    result = neft_ray("sweep", sweep.file)
+    told = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode == 2, told
+    assert message in told and "Traceback" not in told
+    assert not find_runs(sweep.storage), "nothing was started"
