@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +32,18 @@ class Chat:
         self._model.config.use_cache = True
         self._template = Template(template, self._tokenizer)
 
-    def answer(self, question: str, max_new_tokens: int) -> Iterator[str]:
-        """Yield the answer piece by piece, greedy, as it is generated.
+    def answer(self, question: str, max_new_tokens: int, write: Callable[[str], object]) -> None:
+        """Write the answer piece by piece, greedy, as it is generated.
 
         Args:
             question: What the user says.
             max_new_tokens: The longest answer; a model's context may end it earlier.
+            write: Is given each piece of text.
 
         Raises:
             UserError: If the question leaves no room for an answer.
         """
-        from transformers import TextIteratorStreamer
+        from transformers import TextStreamer
 
         prompt = self._template.prompt([Turn("user", question)])
         encoded = self._tokenizer(
@@ -51,31 +51,23 @@ class Chat:
             return_tensors="pt",
             add_special_tokens=self._template.adds_special_tokens,
             return_token_type_ids=False,
+            verbose=False,
         )
         context = getattr(self._model.config, "max_position_embeddings", sys.maxsize)
         room = context - encoded["input_ids"].shape[1]
         if room < 1:
             what = f"leaves no room for an answer in the model's context of {context} tokens"
             raise bad_input("the question", what, "shorten it")
-        streamer = TextIteratorStreamer(self._tokenizer, skip_prompt=True, skip_special_tokens=True)
-        options = {
+
+        class Written(TextStreamer):  # type: ignore[misc]
+            def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+                write(text)
+
+        self._model.generate(
             **encoded,
-            "streamer": streamer,
-            "max_new_tokens": min(max_new_tokens, room),
-            "do_sample": False,
-            "repetition_penalty": REPETITION_PENALTY,
-            "pad_token_id": self._tokenizer.eos_token_id,
-        }
-        failures: list[Exception] = []
-
-        def generate() -> None:
-            try:
-                self._model.generate(**options)
-            except Exception as error:  # raised again below, where the answer is read
-                failures.append(error)
-                streamer.end()
-
-        threading.Thread(target=generate, daemon=True).start()
-        yield from streamer
-        if failures:
-            raise failures[0]
+            streamer=Written(self._tokenizer, skip_prompt=True, skip_special_tokens=True),
+            max_new_tokens=min(max_new_tokens, room),
+            do_sample=False,
+            repetition_penalty=REPETITION_PENALTY,
+            pad_token_id=self._tokenizer.eos_token_id,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +53,7 @@ def chat(
         raise bad_input(found.root, "has no best model yet", "wait for the sweep to end")
     console = Console()
     model = Chat(found.best_model, load_sweep(found.config_file).data.template)
+    write = partial(console.print, end="", markup=False, highlight=False, soft_wrap=True)
     console.print(f"{found.best_model}; an empty line ends", highlight=False)
     while True:
         try:
@@ -60,8 +62,7 @@ def chat(
             break
         if not question:
             break
-        for piece in model.answer(question, max_new_tokens):
-            console.print(piece, end="", markup=False, highlight=False, soft_wrap=True)
+        model.answer(question, max_new_tokens, write)
         console.print()
 
 

@@ -172,9 +172,8 @@ def _mask(pieces: Sequence[tuple[str, bool]], spans: Sequence[tuple[int, int]]) 
     ends = np.cumsum([len(piece) for piece, _ in pieces])
     flags = np.asarray([flag for _, flag in pieces])
     last = np.asarray([end - 1 for _, end in spans])
-    inside = np.asarray([end > start for start, end in spans])
     index = np.minimum(np.searchsorted(ends, last, side="right"), len(flags) - 1)
-    return flags[index] & inside
+    return flags[index]
 
 
 def tokenize(config: DataConfig, tokenizer: Any) -> TokenizedData:

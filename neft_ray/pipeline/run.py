@@ -21,6 +21,7 @@ from neft_ray.tracking.background import MirrorThread
 from neft_ray.tracking.cards import finish
 from neft_ray.tracking.champion import register_champion
 from neft_ray.tracking.mirror import Mirrored, MlflowMirror
+from neft_ray.tracking.points import POINTS_FILE, MetricsLog
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +95,11 @@ def _conclude(
     finished: bool,
 ) -> Outcome:
     """Write the report, export the best model, and tell MLflow. Doing it again is harmless."""
-    lines = summary_lines(write_report(run))
+    results = write_report(run)
+    log = MetricsLog(run.root / POINTS_FILE)
+    log.log(len(results.trials), results.headline_metrics)
+    log.close()
+    lines = summary_lines(results)
     summary = "\n".join(lines)
     if best is not None and finished and not run.best_model.exists():
         config = run.trial_config(best.number)

@@ -46,6 +46,20 @@ class Results:
         return best_of(self.trials, self.config.sweep.objective.at)
 
     @property
+    def headline_metrics(self) -> dict[str, float]:
+        """What the run came to, by name, in nats per supervised token."""
+        found = {}
+        for arm in self.arms:
+            if arm.best_report is not None:
+                found[f"{arm.name}_best_select_loss"] = arm.best_report.metrics["select_loss"]
+        if self.lift is not None:
+            differences = {"lift_at_best": self.lift.at_best, "lift_at_end": self.lift.at_end}
+            for name, measured in differences.items():
+                if measured is not None:
+                    found[name] = measured.treatment_loss - measured.control_loss
+        return found
+
+    @property
     def with_problems(self) -> tuple[Trial, ...]:
         """Trials that diverged, failed or crashed."""
         return tuple(trial for trial in self.trials if trial.problem)

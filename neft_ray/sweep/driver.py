@@ -90,7 +90,6 @@ class Driver:
         settings = {
             "run_root": str(self.run.root),
             "workers": self.config.workers.model_dump_json(),
-            "warm": search.warm,
         }
         mailboxes = [new_mailbox(search.max_failures, search.warm) for _ in range(num_slots)]
         slots = Slots(mailboxes, settings)

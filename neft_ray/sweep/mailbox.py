@@ -127,6 +127,10 @@ class Mailbox:
         """Expect new workers."""
         self._closed = False
 
+    async def is_closed(self) -> bool:
+        """Whether the workers are sent home."""
+        return self._closed
+
     async def close(self) -> None:
         """Send the workers home."""
         self._closed = True

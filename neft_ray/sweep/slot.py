@@ -40,17 +40,13 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         """Start the worker group, in the place of one that a killed slot has left behind."""
         remove_placement_groups(config["marker"])
         self._group = self._new_group()
-        self._is_cold = not config["warm"]
-        self._has_ended = False
 
     def step(self) -> dict[str, Any]:
         """Wait for the next event and return it, packed so that Tune does not flatten it."""
-        if self._is_cold and self._has_ended:
+        if self._group.is_sent_home():  # after each trial of a cold slot
             self._group.join()
             self._group = self._new_group()
-        happened = self._group.next()
-        self._has_ended = happened.kind == "end"
-        return {HAPPENED: json.dumps(asdict(happened))}
+        return {HAPPENED: json.dumps(asdict(self._group.next()))}
 
     def cleanup(self) -> None:
         """Stop what runs and end the processes."""

@@ -109,6 +109,10 @@ class WorkerGroup:
         self._acknowledged = happened.id
         return happened
 
+    def is_sent_home(self) -> bool:
+        """Whether the processes are ending, as asked."""
+        return bool(ray.get(self._mailbox.is_closed.remote()))
+
     def close(self) -> None:
         """Stop the present trial, end the processes and give their resources back.
 

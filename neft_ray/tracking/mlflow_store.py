@@ -96,7 +96,8 @@ def _open(address: Address, experiment: str) -> tuple[MlflowClient, str]:
     if found is None:
         artifacts = str(address.artifacts) if address.is_database else None
         try:
-            return client, client.create_experiment(experiment, artifacts)
+            kind = {"mlflow.experimentKind": "custom_model_development"}  # the UI's training layout
+            return client, client.create_experiment(experiment, artifacts, kind)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from neft_ray.errors import UserError
+from neft_ray.errors import StorageError
 from neft_ray.strategy.base import OPTIMIZER_FILE, WEIGHTS_FILE
 from neft_ray.train import checkpoint
 from neft_ray.train.checkpoint import State, folder_of, load_latest, steps_in
@@ -62,14 +62,23 @@ def assert_same_weights(ours, theirs):
     assert all(torch.equal(p, theirs[name]) for name, p in ours.items())
 
 
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory):
+    """Trials stopped at half their steps, and what another process made of them; by model."""
+    folder, firsts = tmp_path_factory.mktemp("resumed"), {}
+    for kind, build_model in MODELS.items():
+        engine = build_engine(CONFIG, build_model())
+        firsts[kind] = run_steps(engine, DATA, CONFIG, until=3)
+        checkpoint.save(engine, folder / kind, State(3, HASH, {}))
+    rests = resume_elsewhere(CONFIG, folder)
+    return {kind: (firsts[kind], *rests[kind]) for kind in MODELS}
+
+
 @pytest.mark.parametrize("kind", MODELS)
-def test_resumed_run_is_bitwise_equal_in_a_new_process_with_foreign_random_state(tmp_path, kind):
+def test_resumed_run_is_bitwise_equal_in_a_new_process_with_foreign_random_state(resumed, kind):
+    first, rest, final_weights = resumed[kind]
     uninterrupted = build_engine(CONFIG, MODELS[kind]())
     metrics = run_steps(uninterrupted, DATA, CONFIG)
-    interrupted = build_engine(CONFIG, MODELS[kind]())
-    first = run_steps(interrupted, DATA, CONFIG, until=3)
-    checkpoint.save(interrupted, tmp_path / "checkpoints", State(3, HASH, {}))
-    rest, final_weights = resume_elsewhere(kind, CONFIG, tmp_path)
     assert len(first) == len(rest) == 3
     assert [*first, *rest] == metrics
     assert_same_weights(final_weights, weights(uninterrupted))
@@ -199,7 +208,7 @@ def test_a_full_disk_is_a_user_error_and_leaves_no_checkpoint_and_no_rubbish(sma
     (small_disk / "other").write_bytes(b"x" * filled)
     engine = build_engine(CONFIG)
     run_steps(engine, DATA, CONFIG, until=1)
-    with pytest.raises(UserError, match=r"cannot write the checkpoint.*free space"):
+    with pytest.raises(StorageError, match=r"step-000001: cannot be written: .*free some space"):
         checkpoint.save(engine, small_disk / "checkpoints", State(1, HASH, {}))
     assert os.listdir(small_disk / "checkpoints") == []
     assert load_latest(engine, small_disk / "checkpoints", HASH) is None
@@ -207,12 +216,12 @@ def test_a_full_disk_is_a_user_error_and_leaves_no_checkpoint_and_no_rubbish(sma
 
 def test_a_folder_that_cannot_be_made_is_a_user_error(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write the checkpoint"):
+    with pytest.raises(StorageError, match="step-000001: cannot be written"):
         checkpoint.save(build_engine(CONFIG), tmp_path / "file" / "checkpoints", State(1, HASH, {}))
 
 
 def test_what_fails_on_one_worker_fails_on_both_and_they_go_on_in_step(two_ranks):
-    assert all("cannot write the checkpoint" in found["refused"] for found in two_ranks)
+    assert all("step-000001: cannot be written" in found["refused"] for found in two_ranks)
 
 
 def test_a_checkpoint_of_two_workers_loads_on_both_and_on_one(two_ranks):

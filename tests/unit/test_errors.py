@@ -1,10 +1,11 @@
 """A user error names place, problem and remedy, and survives the way between processes."""
 
+import errno
 import pickle
 
 import pytest
 
-from neft_ray.errors import ExitCode, Problem, UserError, bad_input, did_you_mean
+from neft_ray.errors import ExitCode, Problem, StorageError, UserError, bad_input, did_you_mean
 
 PROBLEMS = [Problem("a.yaml:3: x", "is odd", "make it even"), Problem("data", "is empty", "fill")]
 
@@ -45,3 +46,19 @@ def test_exit_codes_are_those_that_scripts_rely_on():
         "BAD_INPUT": 2,
         "INTERRUPTED": 130,
     }
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "disk full"),
+        (OSError(errno.EDQUOT, "Quota exceeded"), "disk full"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+        (OSError("something else"), "something else"),
+    ],
+)
+def test_a_storage_error_says_why_and_crosses_processes_as_what_it_is(error, what):
+    again = pickle.loads(pickle.dumps(StorageError.of("run", error)))
+    assert type(again) is StorageError
+    remedy = "free some space, then go on with --resume"
+    assert again.problems == (Problem("run", f"cannot be written: {what}", remedy),)

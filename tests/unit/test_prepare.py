@@ -13,7 +13,8 @@ from neft_ray.data.prepare import TokenizedData, prepare, tokenize
 from neft_ray.data.split import Split
 from neft_ray.errors import UserError
 
-SAVER = """
+NUM_SAVES = 60
+SAVER = f"""
 import sys
 from pathlib import Path
 from neft_ray.data.prepare import TokenizedData
@@ -21,7 +22,7 @@ folder, source = map(Path, sys.argv[1:])
 data = TokenizedData.load(source)
 print("ready", flush=True)
 sys.stdin.readline()
-for number in range(30):
+for number in range({NUM_SAVES}):
     data.save(folder / str(number))
 """
 
@@ -75,6 +76,14 @@ def test_exactly_the_response_and_its_end_are_targets(tokenized, tokenizer, temp
     assert first.startswith("<s>") and first.count("<s>") == 1
     assert first.endswith(("### Response:", "Answer:", " ="))
     assert "a\nb" in second
+
+
+def test_a_token_across_the_border_of_prompt_and_response_is_a_target(tokenized, tokenizer):
+    changed = copy.deepcopy(tokenizer)
+    changed.add_tokens(["= so"])
+    data = tokenized([row("Why", "so it is")], tokenizer=changed, template="{{ instruction }} =")
+    ((prompt, answer),) = texts(data, changed)
+    assert (prompt.strip(), answer) == ("<s>Why", "= so it is</s>")
 
 
 def test_every_turn_of_the_assistant_is_a_target(tmp_path, tokenizer):
@@ -218,10 +227,10 @@ def test_content_hash_tells_data_apart(tokenized):
     assert content_hash(rows, some_rows(41, "Held out")) != base
 
 
-def test_two_processes_that_save_at_once_leave_one_whole_folder(tmp_path, tokenized):
-    data = tokenized(some_rows(20))
+def test_two_processes_that_save_at_once_leave_whole_folders_from_the_start(tmp_path, tokenized):
+    data, made = tokenized(some_rows(20)), tmp_path / "made"
     data.save(tmp_path / "source")
-    command = [sys.executable, "-c", SAVER, tmp_path / "made", tmp_path / "source"]
+    command = [sys.executable, "-c", SAVER, made, tmp_path / "source"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     savers = [subprocess.Popen(command, **pipes) for _ in range(2)]
     for saver in savers:
@@ -229,13 +238,16 @@ def test_two_processes_that_save_at_once_leave_one_whole_folder(tmp_path, tokeni
     for saver in savers:
         saver.stdin.write("go\n")
         saver.stdin.flush()
+    for number in range(NUM_SAVES):
+        while not (made / str(number)).exists():
+            assert any(saver.poll() is None for saver in savers)
+        again = TokenizedData.load(made / str(number))
+        assert np.array_equal(again.splits, data.splits)
+        assert again.summary == data.summary
     for saver in savers:
         saver.communicate()
         assert saver.returncode == 0
-    names = sorted(path.name for path in (tmp_path / "made").iterdir())
-    assert names == sorted(str(number) for number in range(30))
-    for name in names:
-        assert np.array_equal(TokenizedData.load(tmp_path / "made" / name).tokens, data.tokens)
+    assert len(list(made.iterdir())) == NUM_SAVES
 
 
 def test_prepared_data_are_used_again_until_config_file_or_tokenizer_change(tmp_path, tokenizer):

@@ -89,24 +89,31 @@ def weights(engine) -> dict[str, torch.Tensor]:
 # Run by test_checkpoint in a process of its own.
 
 
-def resume_elsewhere(kind: str, config: TrialConfig, folder: Path) -> tuple[list, dict]:
-    """Goes on from a checkpoint in a new process that used randomness before."""
+def resume_elsewhere(config: TrialConfig, folder: Path) -> dict[str, tuple[list, dict]]:
+    """Goes on from checkpoints in a new process that used randomness before, model by model."""
     (folder / "config.json").write_text(config.canonical_json)
-    command = [sys.executable, "-m", "tests.unit.trial_runs", kind, folder]
+    command = [sys.executable, "-m", "tests.unit.trial_runs", folder]
     subprocess.run(command, cwd=ROOT, check=True)
-    return json.loads((folder / "rest.json").read_text()), load_file(folder / "rest.safetensors")
+    return {
+        kind: (
+            json.loads((folder / f"{kind}.json").read_text()),
+            load_file(folder / f"{kind}.safetensors"),
+        )
+        for kind in MODELS
+    }
 
 
-def _resume(kind: str, folder: Path) -> None:
+def _resume(folder: Path) -> None:
     config = TrialConfig.model_validate_json((folder / "config.json").read_text())
     for seeded in (random.seed, np.random.seed, torch.manual_seed):
         seeded(987)
-    engine = build_engine(config, MODELS[kind]())
-    torch.randn(1000)
-    state = checkpoint.load_latest(engine, folder / "checkpoints", config.config_hash)
-    rest = run_steps(engine, random_data(), config, state.step)
-    (folder / "rest.json").write_text(json.dumps(rest))
-    save_file(weights(engine), folder / "rest.safetensors")
+    for kind, build_model in MODELS.items():
+        engine = build_engine(config, build_model())
+        torch.randn(1000)
+        state = checkpoint.load_latest(engine, folder / kind, config.config_hash)
+        rest = run_steps(engine, random_data(), config, state.step)
+        (folder / f"{kind}.json").write_text(json.dumps(rest))
+        save_file(weights(engine), folder / f"{kind}.safetensors")
 
 
 # Run by the fixture `two_ranks` in two processes that train together.
@@ -161,4 +168,4 @@ def _refused(engine, file: Path) -> str:
 
 
 if __name__ == "__main__":
-    _resume(sys.argv[1], Path(sys.argv[2]))
+    _resume(Path(sys.argv[1]))

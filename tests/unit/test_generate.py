@@ -1,0 +1,96 @@
+"""A chat streams what greedy generation gives."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from neft_ray.errors import UserError
+from neft_ray.generate import REPETITION_PENALTY, Chat
+from neft_ray.model import resolve_path
+from neft_ray.noise import EmbeddingNoise
+
+BASE = Path(resolve_path("builtin:base"))
+
+
+@pytest.fixture(scope="module")
+def chat():
+    return Chat(BASE, "question")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return AutoModelForCausalLM.from_pretrained(BASE)
+
+
+def pieces_of(chat, question, num) -> list[str]:
+    pieces = []
+    chat.answer(question, num, pieces.append)
+    return pieces
+
+
+def generated(model, tokenizer, question, num) -> str:
+    prompt = tokenizer(f"Question: {question}\nAnswer:", return_tensors="pt")["input_ids"]
+    greedy = {"do_sample": False, "repetition_penalty": REPETITION_PENALTY, "use_cache": False}
+    tokens = model.generate(prompt, max_new_tokens=num, **greedy)[0, prompt.shape[1] :]
+    return tokenizer.decode(tokens, skip_special_tokens=True)
+
+
+@pytest.mark.parametrize("question", ["Who sold the lamp?", "Tell me a story about naïve 🦊s."])
+def test_pieces_join_to_the_text_of_greedy_generation(chat, model, tokenizer, question):
+    pieces = pieces_of(chat, question, 30)
+    assert len(pieces) > 3
+    assert "".join(pieces) == generated(model, tokenizer, question, 30) != ""
+
+
+def test_questions_stand_alone(chat):
+    first = "".join(pieces_of(chat, "Who sold the lamp?", 20))
+    pieces_of(chat, "And who bought it?", 20)
+    assert "".join(pieces_of(chat, "Who sold the lamp?", 20)) == first
+
+
+def test_an_answer_is_no_longer_than_asked_or_than_the_context_allows(chat, tokenizer):
+    short = "".join(pieces_of(chat, "Why?", 5))
+    assert len(tokenizer(short, add_special_tokens=False).input_ids) <= 6
+    question = " ".join(["lamp"] * 75)
+    room = 256 - len(tokenizer(f"Question: {question}\nAnswer:").input_ids)
+    assert 0 < room < 50
+    answer = "".join(pieces_of(chat, question, 500))
+    assert 0 < len(tokenizer(answer, add_special_tokens=False).input_ids) <= room + 1
+
+
+def test_a_question_that_fills_the_context_is_refused(chat):
+    with pytest.raises(UserError, match="no room for an answer in the model's context of 256"):
+        pieces_of(chat, "lamp " * 300, 5)
+
+
+def test_an_error_while_generating_reaches_the_reader(chat, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(chat._model, "forward", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        pieces_of(chat, "Who sold the lamp?", 5)
+
+
+def test_no_noise_is_added_while_generating_though_the_hook_is_on(model, tokenizer):
+    clean = generated(model, tokenizer, "Who sold the lamp?", 15)
+    with EmbeddingNoise(100.0, seed=0).attached(model.get_input_embeddings()):
+        model.train()
+        assert generated(model, tokenizer, "Who sold the lamp?", 15) == clean
+    model.eval()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+def test_an_incomplete_folder_is_refused(tmp_path, name):
+    shutil.copytree(BASE, tmp_path / "model")
+    (tmp_path / "model" / name).unlink()
+    with pytest.raises(UserError, match=str(tmp_path)):
+        Chat(tmp_path / "model", "question")
+
+
+def test_a_model_that_states_no_context_length_chats():
+    chat = Chat(BASE, "question")
+    del chat._model.config.max_position_embeddings
+    assert "".join(pieces_of(chat, "Who sold the lamp?", 5))
