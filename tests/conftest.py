@@ -38,5 +38,5 @@ def two_ranks(tmp_path_factory):
     from tests.unit.trial_runs import as_rank
 
     folder = tmp_path_factory.mktemp("two_ranks")
-    torch.multiprocessing.spawn(as_rank, (str(folder),), nprocs=2)
+    torch.multiprocessing.spawn(as_rank, (str(folder),), nprocs=2, daemon=True)
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(2)]

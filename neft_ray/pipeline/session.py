@@ -73,7 +73,7 @@ def open_data(config: SweepConfig) -> DataCache:
     Raises:
         UserError: If they cannot be used.
     """
-    data = DataCache(Path(config.storage) / "cache")
+    data = DataCache(Path(config.storage).resolve() / "cache")
     check_model(config.model, load_tokenizer(config.model))
     data.num_steps(config.trial)
     return data

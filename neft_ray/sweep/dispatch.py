@@ -96,6 +96,8 @@ class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
         self._prepare, self._reported, self._ended = prepare, reported, ended
         self.error: UserError | None = None
         """What ends the sweep before its time; `--resume` goes on."""
+        self.is_stopping = False
+        """While true, no trial starts."""
         self._idle: list[int] = []
         self._trial_in: dict[int, int] = {}
         self._last_seen = dict.fromkeys(range(len(slots.mailboxes)), 0)
@@ -144,6 +146,8 @@ class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
             self._idle.append(slot)
 
     def _start_trials(self) -> None:
+        if self.is_stopping or self.error is not None:
+            return
         while self._idle and (record := self._conductor.next_trial()) is not None:
             slot = self._idle.pop(0)
             self._trial_in[slot] = record.number
@@ -166,5 +170,6 @@ class Finished(Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         """Say whether all is to end."""
+        self._dispatcher.is_stopping |= self._run.stop_file.exists()
         failed = self._dispatcher.error is not None
-        return failed or self._run.stop_file.exists() or self._conductor.is_finished
+        return failed or self._dispatcher.is_stopping or self._conductor.is_finished

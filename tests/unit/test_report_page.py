@@ -8,11 +8,11 @@ import subprocess
 import sys
 
 import pytest
-from report_runs import ALPHA, RATE, SyntheticRun, small_run
 
 from neft_ray.errors import UserError
 from neft_ray.report import summary_lines, write_report
 from neft_ray.report.words import headline, lift_sentences
+from tests.unit.report_runs import ALPHA, RATE, SyntheticRun, small_run
 
 PICTURES = {"lift", "alpha_learning_rate", "learning_curves", "early_stopping"}
 

@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from report_runs import ALPHA, COUNTS, RATE, SyntheticRun, small_run
 
 from neft_ray.errors import UserError
 from neft_ray.report import gather
 from neft_ray.report.lift import HELPS, NO_EVIDENCE
 from neft_ray.report.tables import evaluations_csv, results_json, trials_csv
 from neft_ray.tracking.points import MetricsLog
+from tests.unit.report_runs import ALPHA, COUNTS, RATE, SyntheticRun, small_run
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -128,7 +129,11 @@ def as_rank(rank: int, folder: str) -> None:
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     distributed.init_process_group(
-        "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2
+        "gloo",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=2,
+        timeout=timedelta(seconds=60),
     )
     found = {}
     for name, values in (
