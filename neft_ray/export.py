@@ -54,8 +54,6 @@ def export_trial(
             card = _card(run, record, config, step, remark)
             (partial / "README.md").write_text(card, encoding="utf-8")
             partial.chmod(0o755)
-            if target.exists():
-                target.rmdir()
             partial.rename(target)
     except (OSError, SafetensorError) as error:
         remedy = "free space, or choose another folder"

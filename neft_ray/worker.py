@@ -112,11 +112,13 @@ def run(options: dict[str, Any]) -> None:
         with _alone(folder / f"worker-{_rank()}.lock"), _log_to(folder / f"log-{_rank()}.txt"):
             try:
                 status, reason = run_trial(order, link, models)
-            except StorageError as error:
-                status, reason = HALTED, str(error)
             except UserError as error:
                 logger.exception("trial %d failed", order.number)
-                status, reason = FAILED, str(error)
+                if _rank() == 0:
+                    link.ended(HALTED if isinstance(error, StorageError) else FAILED, str(error))
+                if options["num_workers"] > 1:
+                    raise  # the other ranks may wait for this one: Ray Train starts all anew
+                continue
             if _rank() == 0:
                 link.ended(status, reason)
 

@@ -123,6 +123,9 @@ def _run(kind: str, config: SweepConfig, run: RunDirectory | None, address: str 
     for line in outcome.summary:
         console.print(line, highlight=False)
     console.print(f"report   {run.report / 'index.html'}")
+    if outcome.best is None:
+        console.print(f"no trial came to a finite loss; see neft-ray logs {run.root}")
+        raise typer.Exit(ExitCode.FAILED)
     console.print(f"model    {run.best_model}  (neft-ray chat {run.root})")
     console.print(f"mlflow   neft-ray ui --storage {config.storage}", highlight=False)
 

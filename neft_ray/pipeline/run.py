@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from neft_ray.errors import UserError
 from neft_ray.export import export_trial
-from neft_ray.journal import COMPLETED, TrialRecord
+from neft_ray.journal import COMPLETED, RUNNING, TrialRecord
 from neft_ray.pipeline.recorder import Observers, Recorder
 from neft_ray.pipeline.session import Session, flat
 from neft_ray.report import summary_lines, write_report
@@ -32,10 +32,12 @@ class Outcome:
 
     Attributes:
         finished: False where it was interrupted and can go on.
+        best: The best trial; None where none has a finite loss.
         summary: What was found, in plain words.
     """
 
     finished: bool
+    best: TrialRecord | None
     summary: list[str]
 
 
@@ -66,8 +68,8 @@ def run_single(session: Session, run: RunDirectory, view: Observer, address: str
             cluster.num_slots(session.config.workers, None)
             observer = Observers(recorder, view)
             record = train_single(session.config, run, session.data, observer)
-        finished = record.status == COMPLETED
-        return _conclude(session, run, mirror, record, finished)
+        best = record if record.status == COMPLETED else None
+        return _conclude(session, run, mirror, best, finished=record.status != RUNNING)
 
 
 @contextmanager
@@ -112,7 +114,7 @@ def _conclude(
             mirror.sync(run.root)
     except UserError as error:
         logger.warning("not everything is in MLflow yet: %s", error)
-    return Outcome(finished, lines)
+    return Outcome(finished, best, lines)
 
 
 def _publish(

@@ -76,7 +76,11 @@ class WorkerGroup:
             resources["GPU"] = workers.gpus
         trainer = TorchTrainer(
             run,
-            train_loop_config={"mailbox": mailbox, "cpus": workers.cpus},
+            train_loop_config={
+                "mailbox": mailbox,
+                "cpus": workers.cpus,
+                "num_workers": workers.num,
+            },
             scaling_config=ScalingConfig(
                 num_workers=workers.num,
                 use_gpu=workers.gpus > 0,

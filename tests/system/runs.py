@@ -129,10 +129,11 @@ class Sweep:
 
 
 def points_in(database: sqlite3.Connection) -> dict[tuple, list]:
-    """Every stored value by (run name, metric, step)."""
+    """Every stored value of the trials by (run name, metric, step)."""
     rows = database.execute(
         "select r.name, m.key, m.step, m.value, m.timestamp from metrics m "
-        "join runs r on r.run_uuid = m.run_uuid where m.key not like 'system/%'"
+        "join runs r on r.run_uuid = m.run_uuid where m.key not like 'system/%' "
+        "and r.name like 't___ %'"
     )
     found: dict[tuple, list] = {}
     for name, key, step, value, timestamp in rows:

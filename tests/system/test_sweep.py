@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from neft_ray.journal import read_records
 from neft_ray.run_directory import find_runs
 from tests.system.runs import Sweep, curves
 
@@ -83,6 +84,19 @@ def test_a_cold_start_per_trial_gives_the_same_numbers(finished, tmp_path):
     ours, warm = curves(cold.records), curves(finished.records)
     search = {key: metrics for key, metrics in ours.items() if key[1] == "search"}
     assert search and search == {key: warm[key] for key in search}
+
+
+def test_two_workers_give_the_curve_of_one(finished, tmp_path):
+    record = next(r for r in finished.records.values() if r.arm == "treatment")
+    settings = {**record.values, "training.seed": record.seed, "workers.num": 2}
+    given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    done = neft_ray("train", finished.file, "--set", f"storage={tmp_path}", *given)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (alone,) = read_records(find_runs(tmp_path)[-1].journal_file).values()
+    for theirs, ours in zip(record.reports, alone.reports, strict=False):
+        assert ours.step == theirs.step
+        assert ours.metrics["select_loss"] == pytest.approx(theirs.metrics["select_loss"], abs=2e-5)
+    assert alone.reports[-1].step == alone.num_steps and "report_loss" in alone.reports[-1].metrics
 
 
 def test_the_commands_that_look_at_runs_work(finished):

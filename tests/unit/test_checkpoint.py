@@ -118,6 +118,16 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog, da
     assert_same_weights(weights(engine), by_step[1])
 
 
+@pytest.mark.parametrize("size", [0, 1000, 10**7])
+@pytest.mark.parametrize("name", [WEIGHTS_FILE, OPTIMIZER_FILE])
+def test_a_file_of_another_size_is_noticed_without_reading_it(tmp_path, name, size):
+    saved(tmp_path, 1)
+    folder = folder_of(tmp_path, 1)
+    assert checkpoint.damage(folder, HASH) is None
+    os.truncate(folder / name, size)
+    assert checkpoint.damage(folder, HASH).where == str(folder / name)
+
+
 def test_a_checkpoint_of_another_config_is_passed_over_with_a_warning(tmp_path, caplog):
     saved(tmp_path, 1, config_hash="other")
     engine = build_engine(CONFIG)

@@ -159,5 +159,6 @@ def test_an_exported_model_chats(trained, tmp_path):
     prompt = tokenizer("Question: Who left?\nAnswer:", return_tensors="pt")["input_ids"]
     greedy = {"do_sample": False, "repetition_penalty": REPETITION_PENALTY}
     expected = model.generate(prompt, max_new_tokens=12, **greedy)[0, prompt.shape[1] :]
-    answer = "".join(Chat(tmp_path / "model", "question").answer("Who left?", 12))
-    assert answer == tokenizer.decode(expected, skip_special_tokens=True)
+    pieces: list[str] = []
+    Chat(tmp_path / "model", "question").answer("Who left?", 12, pieces.append)
+    assert "".join(pieces) == tokenizer.decode(expected, skip_special_tokens=True)
