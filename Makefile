@@ -29,7 +29,7 @@ test: $(INSTALLED) ## every test that runs on two cores
 	$(BIN)/pytest tests
 
 wheel: $(INSTALLED) ## build dist/*.whl
-	$(BIN)/python -m build --wheel --no-isolation
+	$(BIN)/python -m build --wheel
 
 clean: ## remove what was built
 	rm -rf $(VENV) build dist *.egg-info

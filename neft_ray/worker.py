@@ -141,6 +141,8 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
     # The report of this step may have been lost with the process that sent it; it counts once.
     if state and link.report(engine, order.number, done, state.metrics):
         return STOPPED, ""
+    if state and not math.isfinite(state.metrics["select_loss"]):
+        return DIVERGED, f"the select loss is not finite at step {done}"
     with noise.attached(engine.plain.embedding), _metrics_log(engine, folder) as log:
         for metrics in train(engine, data, noise, config, done):
             step = int(metrics.pop("step"))
@@ -159,7 +161,7 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
                     return DIVERGED, f"the select loss is not finite at step {step}"
             elif link.should_stop(engine):
                 return STOPPED, ""
-            elif agreed(engine, (folder / CANCEL_FILE).exists()):
+            if step < last and agreed(engine, (folder / CANCEL_FILE).exists()):
                 return CANCELLED, f"by hand at step {step}"
     return COMPLETED, ""
 
@@ -199,10 +201,13 @@ def _save_rows(engine: Engine, folder: Path, step: int, rows: RowLosses | None) 
     if engine.rank > 0 or rows is None:
         return
     folder = folder / "report_rows"
-    folder.mkdir(exist_ok=True)
     partial = folder / f".step-{step:06d}.npz"
-    np.savez(partial, sample_ids=rows.sample_ids, losses=rows.losses, counts=rows.counts)
-    partial.rename(folder / f"step-{step:06d}.npz")
+    try:
+        folder.mkdir(exist_ok=True)
+        np.savez(partial, sample_ids=rows.sample_ids, losses=rows.losses, counts=rows.counts)
+        partial.rename(folder / f"step-{step:06d}.npz")
+    except OSError as error:
+        raise StorageError.of(folder, error) from error
 
 
 def _rank() -> int:

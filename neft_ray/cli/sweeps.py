@@ -106,6 +106,8 @@ def _run(kind: str, config: SweepConfig, run: RunDirectory | None, address: str 
         check_resume(run, kind, config)
     check_fits_locally(config.workers, address)
     session = Session.open(config)
+    if run is not None:
+        session.check_data(run)
     run = run or session.create(kind)
     made = make_plan(config, session.data.num_steps(config.trial))
     with (

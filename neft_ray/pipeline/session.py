@@ -50,6 +50,18 @@ class Session:
             raise UserError(problems)
         return cls(config, data, store)
 
+    def check_data(self, run: RunDirectory) -> None:
+        """Refuse to go on with other rows than the run was started with.
+
+        Raises:
+            UserError: If the content of the data has changed.
+        """
+        before = run.manifest["data"]["content_hash"]
+        now = self.data.data(self.config.trial).summary["content_hash"]
+        if now != before:
+            what = f"its data had the hash {before} when the run started, has {now} now"
+            raise bad_input(run.root, what, "restore the files, or start a new run")
+
     def create(self, kind: str) -> RunDirectory:
         """Make the run directory with the resolved configuration and all versions."""
         run = create_run(Path(self.config.storage), self.config.name)

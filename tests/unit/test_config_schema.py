@@ -6,6 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from neft_ray.config.checks import SHARED_KEYS
 from neft_ray.config.keys import TRIAL_KEYS
 from neft_ray.config.schema import FILE, main, rendered, sweep_schema
 from neft_ray.config.yaml_lines import Reading
@@ -61,5 +62,5 @@ def test_the_schema_refuses(old, new):
 def test_every_setting_of_a_trial_can_be_completed_and_is_described():
     schema = sweep_schema()
     space = schema["$defs"]["SearchConfig"]["properties"]["space"]["properties"]
-    assert set(TRIAL_KEYS) - set(space) == {"training.seed", "training.eval_every_steps"}
+    assert set(TRIAL_KEYS) - set(space) == set(SHARED_KEYS)
     assert space["noise.alpha"]["description"].startswith("The paper's α")

@@ -59,6 +59,7 @@ def test_exported_folder_is_the_best_checkpoint_bitwise(trained, tmp_path, token
     assert loaded(text)["input_ids"] == tokenizer(text)["input_ids"]
     assert loaded.eos_token == tokenizer.eos_token
     assert not list((tmp_path / "model").glob("*.bin"))
+    assert (tmp_path / "model").stat().st_mode & 0o777 == 0o755
 
 
 def test_card_says_noise_loss_step_and_data(trained, tmp_path):
