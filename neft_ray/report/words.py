@@ -86,9 +86,9 @@ def budget_text(arm: Arm) -> str:
 
 
 def budget_comparison(results: Results) -> str:
-    """Return in a sentence how the budgets of both arms compare; empty without a control arm."""
+    """Return in a sentence how the budgets of both arms compare; empty without two searches."""
     ours, theirs = results.treatment, results.control
-    if theirs is None:
+    if theirs is None or not (ours.trials and theirs.trials):
         return ""
     spent = (
         f"{ours.steps:,} optimizer steps in {_count(len(ours.trials), 'trial')} of the treatment "
