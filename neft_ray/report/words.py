@@ -103,7 +103,9 @@ def budget_comparison(results: Results) -> str:
 
 
 def summary_lines(results: Results) -> list[str]:
-    """Return what a terminal shows at the end of a sweep."""
+    """Return what a terminal shows at the end of a sweep, or of a single trial."""
+    if results.manifest.get("kind") == "train":
+        return [_single_text(trial) for trial in results.trials]
     lines = [] if results.is_finished else ["This run has not finished; the figures are so far."]
     for arm in results.arms:
         title = sentence(arm_title(arm))
@@ -119,6 +121,18 @@ def summary_lines(results: Results) -> list[str]:
         more = _count(len(troubled) - _MOST_PROBLEMS, "more trial")
         lines.append(f"… and {more}; the report lists all.")
     return lines
+
+
+def _single_text(trial: Trial) -> str:
+    """Return in a line what a trial without a search came to."""
+    best, reports = trial.record.best, trial.record.reports
+    if best is None:
+        return f"{trial.name}: no evaluation with a finite select loss"
+    loss, last = best.metrics["select_loss"], reports[-1].metrics["select_loss"]
+    return (
+        f"{trial.name}: select loss {loss:.4f} at step {best.step}, its best; "
+        f"{last:.4f} at step {reports[-1].step}, its last"
+    )
 
 
 def best_text(arm: Arm) -> str:
