@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ray
-
 from neft_ray.errors import bad_input
 from neft_ray.journal import TrialRecord
 from neft_ray.run_directory import RunDirectory, trial_name
 from neft_ray.sweep.cluster import ray_cluster
 from neft_ray.sweep.driver import DataCache
-from neft_ray.sweep.worker_group import WorkerGroup, new_mailbox
-from neft_ray.worker import Order, order_fields
+from neft_ray.sweep.worker_group import group_for
+from neft_ray.worker import Order
 
 
 def rebuild_trial(run: RunDirectory, record: TrialRecord, address: str | None) -> None:
@@ -34,16 +32,11 @@ def rebuild_trial(run: RunDirectory, record: TrialRecord, address: str | None) -
     )
     with run.owned(), ray_cluster(address) as cluster:
         cluster.num_slots(config.workers, None)
-        mailbox = new_mailbox(max_failures=0)
-        ray.get(mailbox.post.remote(order_fields(order)))
-        group = WorkerGroup(config.workers, run.root, mailbox)
-        try:
+        with group_for(order, config.workers, run.root, max_failures=0) as group:
             happened = group.next()
             while happened.kind == "idle" or happened.step < best.step:
-                mailbox.decide.remote(happened.id, False)
+                group.answer(happened, stops=False)
                 happened = group.next()
-        finally:
-            group.close()
     if happened.metrics != dict(best.metrics):
         what = f"the rebuilt {trial_name(record.number)} differs: {happened.metrics}, was {best}"
         remedy = "rebuild with the versions named in manifest.json on the same kind of machine"

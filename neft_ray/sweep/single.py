@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ray
-
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.errors import Problem, StorageError
 from neft_ray.journal import (
@@ -19,8 +17,7 @@ from neft_ray.journal import (
 from neft_ray.journal import apply as apply_event
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.driver import DataCache, Observer, prepare_order
-from neft_ray.sweep.worker_group import WorkerGroup, new_mailbox
-from neft_ray.worker import order_fields
+from neft_ray.sweep.worker_group import group_for
 
 
 def train_single(
@@ -52,18 +49,16 @@ def train_single(
     if record.status != RUNNING:
         return record
     order = prepare_order(run, record, trial, data, observer)
-    mailbox = new_mailbox(config.sweep.max_failures)
-    ray.get(mailbox.post.remote(order_fields(order)))
-    group = WorkerGroup(trial.workers, run.root, mailbox)
     try:
-        while (happened := group.next()).kind != "end":
-            step, metrics = happened.step, happened.metrics
-            if happened.kind == "crash":
-                write("crash", reason=happened.reason)
-            if happened.kind == "report" and step > record.last_step:
-                write("report", step=step, metrics=metrics, decision=CONTINUE)
-                observer.reported(record)
-            mailbox.decide.remote(happened.id, False)
+        with group_for(order, trial.workers, run.root, config.sweep.max_failures) as group:
+            while (happened := group.next()).kind != "end":
+                step, metrics = happened.step, happened.metrics
+                if happened.kind == "crash":
+                    write("crash", reason=happened.reason)
+                if happened.kind == "report" and step > record.last_step:
+                    write("report", step=step, metrics=metrics, decision=CONTINUE)
+                    observer.reported(record)
+                group.answer(happened, stops=False)
         if happened.status == HALTED:
             raise StorageError([Problem(str(run.trial(0)), happened.reason, "see above")])
         if happened.status != STOPPED:
@@ -71,6 +66,5 @@ def train_single(
             journal.append("finish")
         observer.ended(record, run.trial(0))
     finally:
-        group.close()
         journal.close()
     return record

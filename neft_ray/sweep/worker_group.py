@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from ray.util.placement_group import (
 from neft_ray.config.trial import WorkersConfig
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.mailbox import Happened, Mailbox
-from neft_ray.worker import run
+from neft_ray.worker import Order, order_fields, run
 
 CLOSE_TIMEOUT_SECONDS = 60.0
 
@@ -113,6 +115,10 @@ class WorkerGroup:
         self._acknowledged = happened.id
         return happened
 
+    def answer(self, happened: Happened, stops: bool) -> None:
+        """Tell the workers that wait on a report whether the trial stops."""
+        self._mailbox.decide.remote(happened.id, stops)
+
     def is_sent_home(self) -> bool:
         """Whether the processes are ending, as asked."""
         return bool(ray.get(self._mailbox.is_closed.remote()))
@@ -142,3 +148,17 @@ class WorkerGroup:
             trainer.fit()
         except BaseException as error:  # told to whoever waits in next()
             self._error = error
+
+
+@contextmanager
+def group_for(
+    order: Order, workers: WorkersConfig, run_root: Path, max_failures: int
+) -> Iterator[WorkerGroup]:
+    """Run one trial, without Tune, on a worker group that ends with the `with` block."""
+    mailbox = new_mailbox(max_failures)
+    ray.get(mailbox.post.remote(order_fields(order)))
+    group = WorkerGroup(workers, run_root, mailbox)
+    try:
+        yield group
+    finally:
+        group.close()

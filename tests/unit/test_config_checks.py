@@ -1,35 +1,18 @@
 """Rules over several settings of a sweep file."""
 
-from pathlib import Path
-
 import pytest
 
-from neft_ray.config.load import parse_sweep
 from neft_ray.config.trial import TrialConfig
-from neft_ray.errors import UserError
+from tests.unit.config_files import EXAMPLE, changed, problems
 
-EXAMPLE = Path(__file__).with_name("test_config_example.yaml").read_text()
 GRID = ("sweep.searcher={kind: grid}", "sweep.num_trials=null")
 RANGE = "optimizer.learning_rate: {loguniform: [1e-5, 2e-4]}"
-
-
-def changed(old, new):
-    assert EXAMPLE.count(old) == 1
-    return EXAMPLE.replace(old, new)
-
-
-def problems(text, *options):
-    try:
-        parse_sweep(text, "x.yaml", options)
-    except UserError as error:
-        return [str(problem) for problem in error.problems]
-    return []
 
 
 def space(line):
     """Return what is wrong with a line of the space, in place of the learning rate's."""
     where = "x.yaml:19: sweep.space."
-    found = problems(changed(RANGE, line))
+    found = problems(changed((RANGE, line)))
     assert all(problem.startswith(where) for problem in found)
     return [problem.removeprefix(where) for problem in found]
 
@@ -123,7 +106,7 @@ def test_every_point_of_a_grid_is_built_for_both_arms(monkeypatch):
     built = []
     monkeypatch.setattr(TrialConfig, "with_values", lambda trial, values: built.append(values))
     line = "optimizer.learning_rate: {choice: [1e-4, 2e-4]}"
-    assert problems(changed(RANGE, line), *GRID) == []
+    assert problems(changed((RANGE, line)), *GRID) == []
     rates = (1e-4, 2e-4)
     assert [(at["noise.alpha"], at["optimizer.learning_rate"]) for at in built] == [
         *((alpha, rate) for alpha in (5, 10, 15) for rate in rates),
@@ -133,7 +116,7 @@ def test_every_point_of_a_grid_is_built_for_both_arms(monkeypatch):
 
 def test_a_bad_point_of_a_grid_is_found():
     line = "optimizer.learning_rate: {choice: [1e-4, 2e-4, -1]}"
-    assert problems(changed(RANGE, line), *GRID) == [
+    assert problems(changed((RANGE, line)), *GRID) == [
         "x.yaml:19: sweep.space.optimizer.learning_rate: got -1; write a number above 0"
     ]
 
@@ -149,7 +132,7 @@ def test_a_grid_needs_choices_and_no_number_of_trials():
 @pytest.mark.parametrize(("size", "refused"), [(6666, False), (6667, True)])
 def test_a_grid_of_more_than_20000_points_is_refused(size, refused):
     line = f"data.split.seed: {{choice: {list(range(size))}}}"
-    found = problems(changed(RANGE, line), *GRID)
+    found = problems(changed((RANGE, line)), *GRID)
     assert found == refused * [
         "x.yaml:17: sweep.space: a grid of 20001 points, more than 20000; "
         "list fewer choices, or use `searcher: {kind: random}`"
@@ -157,7 +140,7 @@ def test_a_grid_of_more_than_20000_points_is_refused(size, refused):
 
 
 def test_other_searches_need_a_number_of_trials():
-    assert problems(changed("  num_trials: 16\n", "")) == [
+    assert problems(changed(("  num_trials: 16\n", ""))) == [
         "x.yaml:16: sweep.num_trials: missing; write how many trials optuna search runs in each arm"
     ]
 
@@ -196,7 +179,7 @@ def test_rungs_fall_on_evaluations(kind, grace, nearest):
 )
 def test_the_control_arm_fixes_valid_values_that_differ(control, found):
     where = "x.yaml:20: sweep.control."
-    assert problems(changed("control: {noise.alpha: 0}", f"control: {{{control}}}")) == [
+    assert problems(changed(("control: {noise.alpha: 0}", f"control: {{{control}}}"))) == [
         where + problem for problem in found
     ]
 
@@ -210,7 +193,7 @@ def test_the_control_arm_cannot_have_its_own_seed():
     ("choices", "refused"), [("[0]", True), ("[0.0]", True), ("[0, 5]", False)]
 )
 def test_a_treatment_arm_with_only_the_control_value_is_refused(choices, refused):
-    found = problems(changed("{choice: [5, 10, 15]}", f"{{choice: {choices}}}"))
+    found = problems(changed(("{choice: [5, 10, 15]}", f"{{choice: {choices}}}")))
     assert found == refused * [
         "x.yaml:20: sweep.control.noise.alpha: 0 is also the only value of the treatment arm; "
         "give sweep.space.noise.alpha other choices"

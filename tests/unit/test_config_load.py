@@ -3,7 +3,6 @@
 import pickle
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -13,23 +12,7 @@ from hypothesis import strategies as st
 from neft_ray.config.load import dump_sweep, load_sweep, parse_sweep
 from neft_ray.config.space import Choice, LogUniform
 from neft_ray.errors import UserError
-
-FILE = Path(__file__).with_name("test_config_example.yaml")
-EXAMPLE = FILE.read_text()
-
-
-def changed(*changes):
-    text = EXAMPLE
-    for old, new in changes:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    return text
-
-
-def problems(text, *options):
-    with pytest.raises(UserError) as error:
-        parse_sweep(text, "x.yaml", options)
-    return [str(problem) for problem in error.value.problems]
+from tests.unit.config_files import EXAMPLE, FILE, changed, problems
 
 
 def test_the_example_of_the_design_loads_as_written():

@@ -1,30 +1,10 @@
 """What a person reads about a faulty sweep file."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neft_ray.config.load import parse_sweep
-from neft_ray.errors import UserError
-
-EXAMPLE = Path(__file__).with_name("test_config_example.yaml").read_text()
-
-
-def changed(*changes):
-    text = EXAMPLE
-    for old, new in changes:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    return text
-
-
-def problems(text):
-    with pytest.raises(UserError) as error:
-        parse_sweep(text, "x.yaml")
-    return [str(problem) for problem in error.value.problems]
-
+from tests.unit.config_files import changed, problems
 
 FAULTS = [
     (

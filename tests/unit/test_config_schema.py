@@ -10,9 +10,9 @@ from neft_ray.config.checks import SHARED_KEYS
 from neft_ray.config.keys import TRIAL_KEYS
 from neft_ray.config.schema import FILE, main, rendered, sweep_schema
 from neft_ray.config.yaml_lines import Reading
+from tests.unit.config_files import EXAMPLE
 
 REPOSITORY = Path(__file__).parents[2]
-EXAMPLE = Path(__file__).with_name("test_config_example.yaml").read_text()
 
 
 def accepts(text):

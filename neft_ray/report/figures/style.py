@@ -16,7 +16,7 @@ from neft_ray.journal import COMPLETED, CONTROL, DIVERGED, FAILED, RUNNING, STOP
 from neft_ray.report.trials import INTERRUPTED
 
 BLACK, GREY, FAINT = "#222222", "#767676", "#E3E3E3"
-BLUE, ORANGE, VERMILION, GREEN = "#0072B2", "#E69F00", "#D55E00", "#009E73"
+BLUE, ORANGE, VERMILION = "#0072B2", "#E69F00", "#D55E00"
 """Okabe and Ito's colours, told apart in all common forms of colour blindness."""
 ARM_COLOURS = {TREATMENT: BLUE, CONTROL: ORANGE}
 MARKERS = {COMPLETED: "o", STOPPED: "v", DIVERGED: "X", FAILED: "P", RUNNING: "s", INTERRUPTED: "s"}
