@@ -1,7 +1,6 @@
 """Sweeps that several tests look at, each run once."""
 
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -38,15 +37,6 @@ def disturbed_asha(tmp_path_factory):
     sweep.reports_at_interrupt = sweep.num_reports()
     sweep.resume()
     return finished(sweep)
-
-
-def pytest_collection_modifyitems(items):
-    """Keep tests that share a sweep in one process, where several run the tests."""
-    for item in items:
-        if {"asha", "disturbed_asha"} & set(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group("asha"))
-        elif item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def finished(sweep):

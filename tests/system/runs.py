@@ -91,12 +91,15 @@ class Sweep:
         self.start("--resume", str(self.run.root))
 
     def wait(self) -> int:
-        """Return the exit code once the command has ended."""
-        try:
-            return self.process.wait(DEADLINE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.kill_driver()
-            raise AssertionError(f"hangs:\n{self.told()}") from None
+        """Return the exit code once the command has ended; fail when it makes no progress."""
+        while True:
+            before = self.num_reports()
+            try:
+                return self.process.wait(DEADLINE_SECONDS)
+            except subprocess.TimeoutExpired:
+                if self.num_reports() == before:
+                    self.kill_driver()
+                    raise AssertionError(f"hangs:\n{self.told()}") from None
 
     def told(self) -> str:
         log = self.run.log_file if find_runs(self.storage) else None

@@ -2,6 +2,8 @@
 
 import random
 
+import pytest
+
 from tests.system.conftest import finished
 from tests.system.runs import Sweep, curves, statuses
 from tests.system.servers import Server
@@ -57,6 +59,7 @@ def test_a_grid_is_the_same_after_worker_driver_mlflow_server_and_slot_were_kill
     sweep.assert_nothing_is_left()
 
 
+@pytest.mark.xdist_group("asha")
 def test_asha_with_one_slot_is_the_same_after_kills_and_ctrl_c(asha, disturbed_asha):
     assert_same(disturbed_asha, asha)
     assert "stopped" in statuses(asha.records).values(), "no trial was cut: the test shows nothing"

@@ -9,6 +9,8 @@ from neft_ray.journal import read_records
 from neft_ray.run_directory import find_runs
 from tests.system.runs import ASHA_WITH_ONE_SLOT, Sweep, curves, neft_ray
 
+pytestmark = pytest.mark.xdist_group("asha")  # one sweep for all, also where two processes test
+
 
 @pytest.fixture(scope="module")
 def finished(disturbed_asha):
