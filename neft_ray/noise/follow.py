@@ -28,7 +28,7 @@ def following(noise: EmbeddingNoise, model: Any) -> Iterator[None]:
     There are no sample ids here, so the noise is keyed by (seed, how many training forwards there
     were in this block, rank, position in the micro-batch): repeatable for the same calls in the
     same order, and no more. A checkpointed forward that contains the embedding is recomputed with
-    the noise of the last forward: run its backward before the next forward.
+    the noise of the last forward: run its backward in the block, before the next forward.
 
     Args:
         noise: Attached to the model's input embedding for the duration.

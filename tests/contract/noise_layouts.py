@@ -1,5 +1,7 @@
 """The same sequences laid out in different ways, and the noise each of them gets."""
 
+import itertools
+
 import torch
 from torch import nn
 
@@ -54,8 +56,7 @@ def sharded(step, copy=0):
     ((whole, _),) = packed(step, copy)
     cuts = (0, 13, 50, 86, 100)
     return [
-        (whole.shard(start, stop), (2, stop - start))
-        for start, stop in zip(cuts, cuts[1:], strict=False)
+        (whole.shard(start, stop), (2, stop - start)) for start, stop in itertools.pairwise(cuts)
     ]
 
 
