@@ -139,7 +139,8 @@ class EmbeddingNoise:
         if self.effective_alpha != 0 and num_fired != 1:
             raise NoiseError(
                 f"α is {self.effective_alpha:g} but the noise fired {num_fired} times in one "
-                "forward: the hooked embedding is not the one this model reads its tokens with"
+                "forward: the hooked embedding is not the one this model reads its tokens with, or "
+                "it was in evaluation mode or without gradients"
             )
 
     def announce(self, segments: Segments) -> None:
