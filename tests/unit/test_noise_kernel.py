@@ -31,7 +31,7 @@ def compare(device: str) -> None:
             generator = torch.Generator().manual_seed(0)
             before = torch.randn(5000, generator=generator).mul(0.02).to(dtype)
             before[:200] *= 1e-6  # subnormal in float16
-            plain, fused = before.clone(), before.to(device)
+            plain, fused = before.clone(), before.clone().to(device)
             add_noise(plain, STRETCHES, SCALES, distribution)
             kernel.add_noise(fused, STRETCHES, SCALES.to(device), distribution)
             fused = fused.cpu()
