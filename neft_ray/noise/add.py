@@ -17,8 +17,8 @@ from torch import Tensor
 from neft_ray.noise.draws import DISTRIBUTIONS, NOISE, draw
 from neft_ray.noise.segments import NoiseError
 
-CHUNK_ENTRIES = 2**17
-"""Large enough for few calls, small enough for the cache: half a megabyte of float32."""
+CHUNK_ENTRIES = 2**16
+"""Large enough for few calls, small enough for the cache: a quarter of a megabyte of float32."""
 
 STOCHASTIC: dict[torch.dtype, tuple[int, float]] = {
     torch.bfloat16: (16, 1.0),

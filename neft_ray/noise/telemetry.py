@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-MEASURED_ENTRIES = 2**16
+MEASURED_ENTRIES = 2**14
 """Per micro-batch, the first so many entries of its first sequence are measured."""
 
 _NUM_SUMS = 7
