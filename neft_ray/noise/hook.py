@@ -116,7 +116,15 @@ class EmbeddingNoise:
 
     @contextmanager
     def follow(self, model: Any) -> Iterator[EmbeddingNoise]:
-        """Noise the training forwards of somebody else's loop; see `follow.following`."""
+        """Noise the training forwards of a Hugging Face model in somebody else's loop.
+
+        Sequences are read from the `attention_mask` and restarting `position_ids` that the model
+        is given; the key is (seed, number of the training forward, rank, position in the
+        micro-batch), as there are no sample ids. More in `neft_ray.noise.follow.following`.
+
+        Raises:
+            NoiseError: If the model is an encoder-decoder, or a forward cannot be noised.
+        """
         from neft_ray.noise.follow import following
 
         with following(self, model):
