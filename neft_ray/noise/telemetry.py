@@ -46,7 +46,7 @@ class Meter:
         """Return the sums since the last call, and forget them: float64 [7], zeros for none."""
         collected, self._sums = self._sums, []
         zeros = torch.zeros(_NUM_SUMS, dtype=torch.float64, device=device)
-        return torch.stack([zeros, *collected]).sum(0)
+        return torch.stack([zeros, *(sums.to(device) for sums in collected)]).sum(0)
 
 
 def metrics_of(sums: Tensor, alpha: float) -> dict[str, float]:
