@@ -77,7 +77,8 @@ class TrialRecord:
         Args:
             at: `best` or `end`.
         """
-        last = self.reports[-1] if self.reports else None
+        ended_well = self.reports and self.status != DIVERGED
+        last = self.reports[-1] if ended_well else None
         report = self.best if at == "best" else last
         loss = report.metrics["select_loss"] if report else math.inf
         return loss if math.isfinite(loss) else math.inf

@@ -14,7 +14,7 @@ from typing import Any
 
 from neft_ray import __version__
 from neft_ray.config.trial import TrialConfig
-from neft_ray.errors import bad_input
+from neft_ray.errors import UserError, bad_input
 
 CANCEL_FILE = "cancel"
 """Put into a trial's folder, it ends the trial within a step."""
@@ -90,8 +90,16 @@ class RunDirectory:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The manifest, read anew."""
-        return json.loads(self.manifest_file.read_text())  # type: ignore[no-any-return]
+        """The manifest, read anew.
+
+        Raises:
+            UserError: If it is damaged.
+        """
+        try:
+            return json.loads(self.manifest_file.read_text())  # type: ignore[no-any-return]
+        except ValueError as error:
+            remedy = "move this run directory away, or restore the file"
+            raise bad_input(self.manifest_file, f"is damaged ({error})", remedy) from error
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replace the manifest, all or nothing."""
@@ -163,9 +171,16 @@ def create_run(storage: Path, sweep_name: str) -> RunDirectory:
 
 
 def find_runs(storage: Path) -> list[RunDirectory]:
-    """Return the runs in a storage folder, oldest first."""
+    """Return the runs in a storage folder, oldest first; damaged ones before all others."""
+
+    def age(run: RunDirectory) -> tuple[float, str]:
+        try:
+            return float(run.manifest.get("created", 0)), run.name
+        except UserError:
+            return 0.0, run.name
+
     found = [RunDirectory(path.parent.resolve()) for path in storage.glob("*/manifest.json")]
-    return sorted(found, key=lambda run: (run.manifest.get("created", 0), run.name))
+    return sorted(found, key=age)
 
 
 def find_run(reference: str, storage: Path) -> RunDirectory:

@@ -19,20 +19,24 @@ from neft_ray.plan import Plan
 from neft_ray.run_directory import RunDirectory, trial_name
 
 RECENT_TRIALS = 12
+SHORT_NAMES = {"noise.alpha": "α", "optimizer.learning_rate": "lr"}
 
 
 def describe_values(record: TrialRecord) -> str:
-    """Return searched values for a person, such as `α=15 learning_rate=0.00031`."""
+    """Return searched values for a person, such as `α=15 lr=0.00031`."""
     parts = []
     for key, value in sorted(record.values.items()):
-        name = "α" if key == "noise.alpha" else key.rsplit(".", 1)[-1]
+        name = SHORT_NAMES.get(key, key.rsplit(".", 1)[-1])
         parts.append(f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}")
     return " ".join(parts)
 
 
 def trials_table(records: Iterable[TrialRecord]) -> Table:
     """Return a table with a row per trial."""
-    table = Table("trial", "arm", "phase", "values", "seed", "step", "select loss", "status")
+    names = ("trial", "arm", "phase", "values", "seed", "step", "loss", "status")
+    table = Table(*names, box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="bold")
+    for column in table.columns[:-1]:
+        column.no_wrap = True
     for record in records:
         best = record.best
         table.add_row(

@@ -80,7 +80,11 @@ Scheduler = Annotated[NoStopping | AshaStopping | MedianStopping, Field(discrimi
 
 
 class FinalistsConfig(Section):
-    """The best configurations of each arm, run to the end on seeds the search did not use."""
+    """The best configurations of each arm, run to the end on several seeds.
+
+    Choose seeds other than `training.seed`, which the search uses: a configuration that won by
+    the luck of its seed would carry that luck into the lift.
+    """
 
     num: Annotated[int, Field(ge=0)] = 1
     """Configurations per arm; 0 measures no lift."""

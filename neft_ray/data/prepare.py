@@ -99,6 +99,9 @@ class _Tokenizing:
 
     def encode(self, conversations: Sequence[Sequence[Turn]]) -> Iterator[Encoded | None]:
         """Yield token ids and loss mask per conversation, None where a rule drops it (counted)."""
+        num_cut = sum(turns[-1].role != "assistant" for turns in conversations)
+        if num_cut:
+            self.counts["cut: messages after the last answer"] += num_cut
         for start in range(0, len(conversations), CHUNK_ROWS):
             pieces = [self._template.pieces(turns) for turns in conversations[start:][:CHUNK_ROWS]]
             encoded = self._tokenizer(

@@ -24,6 +24,10 @@ NAMED = {
 }
 
 
+INSTRUCTION, INPUT = "\x02instruction", "\x02input"
+"""Stand for texts when a template is tried."""
+
+
 class ChatTokenizer(Protocol):
     """The part of a Hugging Face tokenizer that templates need."""
 
@@ -67,10 +71,13 @@ class Template:
         environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
         try:
             self._jinja = environment.from_string(text)
-            self._jinja.render(instruction="", input="")
+            rendered = self._jinja.render(instruction=INSTRUCTION, input=INPUT)
         except jinja2.TemplateError as error:
             remedy = "the variables are instruction and input"
             raise bad_input("data.template", f"{error}", remedy) from error
+        if INSTRUCTION not in rendered:
+            raise bad_input("data.template", "leaves out the instruction", "add {{ instruction }}")
+        self._uses_input = INPUT in rendered
 
     @property
     def adds_special_tokens(self) -> bool:
@@ -82,6 +89,10 @@ class Template:
         if self._jinja is None:
             return self._render_chat(turns, add_generation_prompt=True)
         question = turns[-1]
+        if question.context and not self._uses_input:
+            raise bad_input(
+                "data.template", "leaves out the input that rows have", "add {{ input }}"
+            )
         return self._jinja.render(instruction=question.text, input=question.context)
 
     def pieces(self, turns: Sequence[Turn]) -> list[Piece]:
@@ -108,7 +119,15 @@ class Template:
                     "this chat template rewrites earlier turns, so the loss mask is not defined",
                     "use a named template, or one message pair per row",
                 )
-            pieces += [(before[len(done) :], False), (after[len(before) :], True)]
+            answer = after[len(before) :]
+            if answer.rstrip().endswith(turn.text.strip()):
+                what = (
+                    "this chat template writes nothing after an answer, so its end is not learned"
+                )
+                raise bad_input(
+                    "data.template", what, "use a named template, or mend the tokenizer's"
+                )
+            pieces += [(before[len(done) :], False), (answer, True)]
             done = after
         return pieces
 

@@ -33,7 +33,20 @@ SWEEP = {
         "finalists": {"num": 1, "seeds": [1, 2]},
     },
 }  # fmt: skip
+ASHA_WITH_ONE_SLOT = {
+    "slots": 1,
+    "searcher": {"kind": "random"},
+    "num_trials": 4,
+    "scheduler": {"kind": "asha", "grace_steps": 6, "eta": 2},
+    "finalists": {"num": 1, "seeds": [1]},
+}
 DEADLINE_SECONDS = 180.0
+
+
+def neft_ray(*arguments, **options) -> subprocess.CompletedProcess:
+    """Run a command to its end and return what it printed."""
+    command = [sys.executable, "-m", "neft_ray.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, **options)
 
 
 class Sweep:

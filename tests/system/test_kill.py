@@ -2,24 +2,15 @@
 
 import random
 
-import pytest
-
+from tests.system.conftest import finished
 from tests.system.runs import Sweep, curves, statuses
 from tests.system.servers import Server
 
 SEED = 20261123
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    sweep = Sweep(tmp_path_factory.mktemp("undisturbed"))
-    sweep.start()
-    assert sweep.wait() == 0, sweep.told()
-    return sweep
-
-
 def assert_same(sweep: Sweep, undisturbed: Sweep) -> None:
-    """A grid without stopping: the final tables are equal bitwise, and every point exists once."""
+    """The final tables are equal bitwise, and every report and point exists once."""
     assert curves(sweep.records) == curves(undisturbed.records)
     assert statuses(sweep.records) == statuses(undisturbed.records)
     for record in sweep.records.values():
@@ -36,43 +27,47 @@ def by_identity(points):
     return {(k[0].split(" ", 1)[1], *k[1:]): values[0][0] for k, values in points.items()}
 
 
-def test_the_driver_is_killed_and_the_sweep_resumed(undisturbed, tmp_path):
+def test_a_grid_is_the_same_after_worker_driver_mlflow_server_and_slot_were_killed(grid, tmp_path):
     chance = random.Random(SEED)
-    sweep = Sweep(tmp_path)
-    sweep.start()
-    for _ in range(2):
-        sweep.wait_for_reports(sweep.num_reports() + chance.randint(3, 9))
+    server = Server(tmp_path / "server")
+    sweep = Sweep(tmp_path, uri=server.uri, database=server.database)
+
+    def some_later() -> None:
+        sweep.wait_for_reports(sweep.num_reports() + chance.randint(3, 6))
+
+    try:
+        sweep.start()
+        some_later()
+        sweep.kill("RayTrainWorker")
+        some_later()
         sweep.kill_driver()
         sweep.resume()
-    assert sweep.wait() == 0, sweep.told()
-    assert_same(sweep, undisturbed)
-    assert all(record.num_crashes == 0 for record in sweep.records.values())
+        some_later()
+        server.kill()
+        some_later()
+        sweep.kill("Slot")
+        some_later()
+        server.start()
+        finished(sweep)
+        assert_same(sweep, grid)
+    finally:
+        server.kill()
+    assert sum(record.num_crashes for record in sweep.records.values()) >= 1
+    assert "MLflow is away" in sweep.run.log_file.read_text()
     sweep.assert_nothing_is_left()
 
 
-def test_slots_and_workers_are_killed_while_the_sweep_goes_on(undisturbed, tmp_path):
-    chance = random.Random(SEED + 1)
-    sweep = Sweep(tmp_path)
-    sweep.start()
-    for victim in ("RayTrainWorker", "Slot", "RayTrainWorker"):
-        sweep.wait_for_reports(sweep.num_reports() + chance.randint(4, 8))
-        sweep.kill(victim)
-    assert sweep.wait() == 0, sweep.told()
-    assert_same(sweep, undisturbed)
-    assert sum(record.num_crashes for record in sweep.records.values()) >= 1
-
-
-def test_the_mlflow_server_is_killed_and_comes_back(undisturbed, tmp_path):
-    server = Server(tmp_path / "server")
-    sweep = Sweep(tmp_path, uri=server.uri, database=server.database)
-    try:
-        sweep.start()
-        sweep.wait_for_reports(5)
-        server.kill()
-        sweep.wait_for_reports(sweep.num_reports() + 12)
-        server.start()
-        assert sweep.wait() == 0, sweep.told()
-        assert_same(sweep, undisturbed)
-    finally:
-        server.kill()
-    assert "MLflow is away" in sweep.run.log_file.read_text()
+def test_asha_with_one_slot_is_the_same_after_kills_and_ctrl_c(asha, disturbed_asha):
+    assert_same(disturbed_asha, asha)
+    assert "stopped" in statuses(asha.records).values(), "no trial was cut: the test shows nothing"
+    decisions = [
+        [(report.step, report.decision) for report in record.reports]
+        for record in asha.records.values()
+    ]
+    assert decisions == [
+        [(report.step, report.decision) for report in record.reports]
+        for record in disturbed_asha.records.values()
+    ]
+    crashes = sum(record.num_crashes for record in disturbed_asha.records.values())
+    assert crashes == 1, "the worker's; the end of a driver is no crash of its trials"
+    disturbed_asha.assert_nothing_is_left()

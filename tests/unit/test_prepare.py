@@ -17,6 +17,7 @@ NUM_SAVES = 60
 SAVER = f"""
 import sys
 from pathlib import Path
+from typing import Any
 from neft_ray.data.prepare import TokenizedData
 folder, source = map(Path, sys.argv[1:])
 data = TokenizedData.load(source)
@@ -86,22 +87,42 @@ def test_a_token_across_the_border_of_prompt_and_response_is_a_target(tokenized,
     assert (prompt.strip(), answer) == ("<s>Why", "= so it is</s>")
 
 
-def test_every_turn_of_the_assistant_is_a_target(tmp_path, tokenizer):
+def chats(tmp_path, tokenizer, *roles_of_rows):
+    """Tokenize conversations, given as the roles of their messages: "sua" is system, user, …"""
     changed = copy.deepcopy(tokenizer)
     changed.chat_template = (
         "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}"
         "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{{ '\n' }}{% endfor %}"
         "{% if add_generation_prompt %}assistant:{% endif %}"
     )
-    turns = [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
-    rows = [{"messages": [{"role": r, "content": f"{c} {i}"} for r, c in turns]} for i in range(40)]
+    names = {"s": "system", "u": "user", "a": "assistant"}
+    rows = [
+        {
+            "messages": [
+                {"role": names[r], "content": f"{c} {i}"}
+                for r, c in zip(roles, "abcde", strict=False)
+            ]
+        }
+        for i, roles in enumerate(roles_of_rows)
+    ]
     source = write(tmp_path / "rows.jsonl", rows)
-    data = tokenize(DataConfig(train=source, format="messages", template="chat"), changed)
+    return tokenize(DataConfig(train=source, format="messages", template="chat"), changed), changed
+
+
+def test_every_turn_of_the_assistant_is_a_target(tmp_path, tokenizer):
+    data, tokenizer = chats(tmp_path, tokenizer, *["suaua"] * 40)
     assert {len(data.rows(split)) > 0 for split in Split} == {True}
     prompt, answers = texts(data, tokenizer)[0]
     i = answers.split()[1][0]
-    assert answers == f" b {i}</s>\n d {i}</s>\n"
-    assert prompt == f"<s>system: s {i}\nuser: a {i}\nassistant:user: c {i}\nassistant:"
+    assert answers == f" c {i}</s>\n e {i}</s>\n"
+    assert prompt == f"<s>system: a {i}\nuser: b {i}\nassistant:user: d {i}\nassistant:"
+
+
+def test_messages_after_the_last_answer_are_cut_off_and_counted(tmp_path, tokenizer):
+    data, tokenizer = chats(tmp_path, tokenizer, *["ua"] * 39, "uau")
+    assert data.summary["rows"]["cut: messages after the last answer"] == 1
+    told = [p + a for split in Split for p, a in texts(data, tokenizer, split)]
+    assert len(told) == 40 and all(text.endswith("</s>\n") for text in told)
 
 
 def test_too_long_rows_are_cut_off_and_counted(tokenized, tokenizer):

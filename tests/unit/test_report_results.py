@@ -190,6 +190,16 @@ def test_objective_at_end_ranks_by_the_last_loss(root):
     assert results.treatment.best_report.step == 40
 
 
+def test_a_trial_that_diverged_in_training_has_no_loss_at_the_end(root):
+    synthetic = SyntheticRun(root, objective={"at": "end"})
+    synthetic.trial(select=(3.0, 2.0), status="diverged", reason="the training loss is not finite")
+    synthetic.trial(select=(4, 3.6, 3.5, 3.4))
+    results = gather(synthetic.done())
+    assert results.best.name == "t001"
+    assert results.trials[0].record.objective("end") == math.inf
+    assert results.trials[0].record.objective("best") == 2.0
+
+
 def test_rungs_are_those_of_asha(root, tmp_path):
     assert gather(small_run(root)).rungs == (10, 20)
     assert gather(small_run(tmp_path / "b", scheduler={"kind": "none"})).rungs == ()

@@ -122,6 +122,15 @@ def test_a_run_of_another_patch_level_is_accepted(tmp_path, run):
     assert find_run(run.name, tmp_path) == run
 
 
+def test_a_damaged_manifest_is_named_and_hides_no_other_run(tmp_path):
+    damaged, whole = create_run(tmp_path, "a"), create_run(tmp_path, "b")
+    damaged.manifest_file.write_text('{"created"')
+    assert [run.root for run in find_runs(tmp_path)] == [damaged.root, whole.root]
+    assert find_run("latest", tmp_path).root == whole.root
+    with pytest.raises(UserError, match="is damaged"):
+        find_run(damaged.name, tmp_path)
+
+
 def test_a_manifest_is_replaced_whole_or_not_at_all(run):
     before = run.manifest
     with pytest.raises(TypeError):

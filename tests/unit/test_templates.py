@@ -82,6 +82,19 @@ def test_a_chat_template_that_rewrites_earlier_turns_is_refused(chat_tokenizer):
         Template("chat", chat_tokenizer).pieces(EXCHANGE)
 
 
+def test_a_chat_template_without_an_end_of_turn_is_refused(chat_tokenizer):
+    chat_tokenizer.chat_template = CHAT.replace("{{ eos_token }}", "")
+    with pytest.raises(UserError, match="writes nothing after an answer"):
+        Template("chat", chat_tokenizer).pieces(EXCHANGE)
+
+
+def test_a_row_with_an_input_is_refused_where_the_template_leaves_it_out(tokenizer):
+    template = Template("Q: {{ instruction }}", tokenizer)
+    assert template.prompt([Turn("user", "Why?")]) == "Q: Why?"
+    with pytest.raises(UserError, match="leaves out the input that rows have"):
+        template.pieces(EXCHANGE)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -89,6 +102,7 @@ def test_a_chat_template_that_rewrites_earlier_turns_is_refused(chat_tokenizer):
         ("alpca", "'alpca' is neither a named template nor Jinja text"),
         ("{{ instruction", "data.template: .*; the variables are instruction and input"),
         ("{{ question }}", "'question' is undefined"),
+        ("Q: {{ input }}", "leaves out the instruction; add {{ instruction }}"),
         ("{{ instruction.__class__.__mro__ }}", "unsafe"),
     ],
 )

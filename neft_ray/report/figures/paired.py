@@ -52,6 +52,7 @@ def draw(results: Results) -> tuple[Figure, str, str]:
     axis.grid(axis="x", color=FAINT)
     axis.set_axisbelow(True)
     axis.margins(x=0.15)
+    axis.locator_params(axis="x", nbins=5)
     figure.legend(handles=_legend(), loc="outside lower center", ncols=3)
     caption = (
         "Treatment minus control on the report split for every seed, with the mean and its 95 % "
