@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from neft_ray.config.space import grid_points
@@ -20,6 +20,8 @@ class ArmPlan:
         trials_at_rung: How many trials get as far as each rung if rungs cut evenly.
         steps: Optimizer steps of all its trials, if rungs cut evenly.
         full_steps: The same without early stopping.
+        forwards_per_row: How often a step runs each of its rows, in the trial that does so most:
+            2 where noise is symmetric. A step then costs twice the time.
     """
 
     name: str
@@ -27,6 +29,7 @@ class ArmPlan:
     trials_at_rung: Sequence[int]
     steps: int
     full_steps: int
+    forwards_per_row: int = 1
 
 
 @dataclass(frozen=True)
@@ -112,4 +115,22 @@ def _arm(
         assert isinstance(scheduler, AshaStopping)
         alive, before = max(1, alive // scheduler.eta), rung
     steps += alive * (num_steps - before)
-    return ArmPlan(name, num_trials, at_rung, steps, num_trials * num_steps)
+    fixed = config.sweep.control if name == CONTROL else None
+    forwards = _forwards_per_row(config, fixed or {})
+    return ArmPlan(name, num_trials, at_rung, steps, num_trials * num_steps, forwards)
+
+
+def _forwards_per_row(config: SweepConfig, fixed: Mapping[str, object]) -> int:
+    """Return the most that `NoiseConfig.num_copies` becomes in an arm."""
+    seen: dict[str, Sequence[object]] = {}
+    for key in ("alpha", "symmetric"):
+        dotted, base = f"noise.{key}", getattr(config.noise, key)
+        domain = config.sweep.space.get(dotted)
+        searched = domain.corners if domain is not None else (base,)
+        seen[key] = (fixed[dotted],) if dotted in fixed else searched
+    noises = (
+        config.noise.model_copy(update={"alpha": alpha, "symmetric": symmetric})
+        for alpha in seen["alpha"]
+        for symmetric in seen["symmetric"]
+    )
+    return max(noise.num_copies for noise in noises)

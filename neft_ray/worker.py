@@ -29,6 +29,7 @@ from neft_ray.strategy.base import DataParallel, Engine
 from neft_ray.system_metrics import SystemMetrics
 from neft_ray.tracking.points import MetricsLog
 from neft_ray.train import checkpoint
+from neft_ray.train.alpha import wrong_alpha
 from neft_ray.train.loop import num_steps, train
 from neft_ray.train.metrics import RowLosses, evaluate
 
@@ -127,13 +128,14 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
     """Train one trial from its newest checkpoint and return its status and the reason.
 
     Returns:
-        `completed`, `stopped` (asked to) or `diverged` (a loss that is not finite).
+        `completed`, `stopped` (asked to), `diverged` (a loss that is not finite) or `failed` (the
+        noise is not what the configuration says).
     """
     config = TrialConfig.model_validate_json(order.config_json)
     folder = Path(order.trial_folder)
     data = TokenizedData.load(Path(order.data_folder))
     engine = build_engine(config, models)
-    noise = EmbeddingNoise(config.noise.alpha, config.training.seed, config.noise.length)
+    noise = EmbeddingNoise.of(config.noise, config.training.seed)
     state = checkpoint.load_latest(engine, folder / "checkpoints", config.config_hash)
     done, last = (state.step if state else 0), num_steps(data, config)
     logger.info("trial %d: step %d of %d, %s", order.number, done, last, order.config_json)
@@ -147,6 +149,8 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
         for metrics in train(engine, data, noise, config, done):
             step = int(metrics.pop("step"))
             log(step, metrics | system.due())
+            if wrong := wrong_alpha(config.noise, metrics, step, last):
+                return FAILED, wrong
             if not all(map(math.isfinite, (metrics["train_loss"], metrics["grad_norm"]))):
                 return DIVERGED, f"the training loss or gradient is not finite at step {step}"
             if step % config.training.eval_every_steps == 0 or step == last:

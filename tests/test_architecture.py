@@ -33,6 +33,9 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts.spl
 # Where a name that is imported differs from the name that is installed.
 INSTALLED_AS = {"yaml": "pyyaml", "pydantic_core": "pydantic"}
 
+# Not installed everywhere: each with its one home, which is imported inside functions alone.
+OPTIONAL = {"triton": "noise/kernel.py"}
+
 MAX_FILE_LINES = 250
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 6
@@ -125,7 +128,21 @@ def test_dependency_is_imported_in_the_homes_its_comment_names(
 
 def test_everything_imported_is_declared() -> None:
     imported = set().union(*map(_external_imports, FILES))
-    assert imported == set(_declared())
+    assert imported - set(OPTIONAL) == set(_declared())
+
+
+@pytest.mark.parametrize(("dependency", "home"), OPTIONAL.items())
+def test_an_optional_dependency_is_needed_by_its_home_alone(dependency: str, home: str) -> None:
+    assert [name for name in FILES if dependency in _external_imports(name)] == [home]
+    module = "neft_ray." + home.removesuffix(".py").replace("/", ".")
+    at_top = {
+        name: [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
+        for name, tree in TREES.items()
+    }
+    assert not [name for name, modules in at_top.items() if module in modules]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = extras["project"]["optional-dependencies"].values()
+    assert any(entry.startswith(dependency) for extra in declared for entry in extra)
 
 
 def test_modules_say_in_their_first_line_what_they_are_for() -> None:

@@ -148,3 +148,9 @@ def _print_plan(console: Console, made: Plan) -> None:
         f"a whole trial is {made.num_steps} steps; the search takes about {search} of {full} steps "
         f"without early stopping ({search / full:.0%}), the finalists {made.finalist_steps} more"
     )
+    for arm in made.arms:
+        if arm.forwards_per_row > 1:
+            times = f"{arm.forwards_per_row} times the time"
+            console.print(
+                f"symmetric noise: a step of the {arm.name} arm takes {times} of a plain one"
+            )

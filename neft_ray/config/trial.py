@@ -65,11 +65,27 @@ class NoiseConfig(Section):
 
     alpha: NonNegative = 0.0
     """The paper's α; 0 switches the noise off. The paper uses 5, 10 and 15."""
-    distribution: Literal["uniform"] = "uniform"
-    schedule: Literal["constant"] = "constant"
+    distribution: Literal["uniform", "gaussian", "bernoulli"] = "uniform"
+    """What the noise is drawn from, all of variance 1/3, so that α means the same: `uniform` on
+    (−1, 1), the paper's; `gaussian`; `bernoulli` ±1/√3, SymNoise's."""
+    symmetric: bool = False
+    """SymNoise's pairs: every micro-batch is run twice, with +ε and −ε, and the loss is the mean
+    of both. A step costs twice as much."""
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How α falls from its value to 0 over the trial, after the warm-up."""
+    warmup_fraction: Fraction = 0.0
+    """Share of the trial over which α rises from 0."""
     length: Literal["own", "padded"] = "own"
     """`own`: L is the sequence's own length, as in the paper. `padded`: L is the longest of the
     micro-batch and padding is noised too, as transformers does."""
+    relative_to: Literal["absolute", "embedding_rms"] = "absolute"
+    """The unit of α. `absolute`: as in the paper, whatever the size of the embeddings.
+    `embedding_rms`: the root mean square of the sequence's own embeddings."""
+
+    @property
+    def num_copies(self) -> int:
+        """How often every micro-batch is run in a step."""
+        return 2 if self.symmetric and self.alpha > 0 else 1
 
 
 class OptimizerConfig(Section):

@@ -11,9 +11,10 @@ from neft_ray.config.trial import TrialConfig
 from neft_ray.data.batches import StepOrder, collate, micro_batches, share_of_rank
 from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
-from neft_ray.noise import EmbeddingNoise, Segments
+from neft_ray.noise import EmbeddingNoise, Segments, metrics_of
 from neft_ray.optim import learning_rate_at
 from neft_ray.strategy.base import Engine
+from neft_ray.train.alpha import alpha_factor
 
 
 def step_order(data: TokenizedData, config: TrialConfig) -> StepOrder:
@@ -41,8 +42,8 @@ def train(
 
     Yields:
         `step`, `epoch`, `train_loss` (nats per supervised token, noise on), `grad_norm` (before
-        clipping), `learning_rate`, `tokens` (real tokens of the step) and, where there is noise,
-        `noise_alpha` and `noise_relative_norm` (measured over expected norm, 1 is exact).
+        clipping), `learning_rate`, `tokens` (real tokens of the step), `forward_tokens` (the same,
+        counted each time they are run) and, where there is noise, what `metrics_of` returns.
     """
     order = step_order(data, config)
     total_steps = order.steps_per_epoch * config.training.epochs
@@ -50,13 +51,16 @@ def train(
         rows = order.rows(step)
         mine = share_of_rank(data, rows, engine.rank, engine.world)
         batches = list(micro_batches(data, mine, config.batch)) or [collate(data, rows[:1])]
-        weight = float(bool(mine)) / data.num_targets(rows)
+        copies = config.noise.num_copies
+        passes = [(batch, copy) for batch in batches for copy in range(copies)]
+        weight = float(bool(mine)) / data.num_targets(rows) / copies
+        noise.factor = alpha_factor(config.noise, step, total_steps)
         _seed_dropout(config.training.seed, step, engine.rank)
         engine.module.train()
         loss_sum = torch.zeros((), device=engine.device)
-        for number, batch in enumerate(batches, start=1):
-            segments = Segments(step, batch.sample_ids, batch.lengths)
-            with engine.micro_step(is_last=number == len(batches)), noise.on(segments):
+        for number, (batch, copy) in enumerate(passes, start=1):
+            segments = Segments.padded(step, batch.sample_ids, batch.lengths, copy)
+            with engine.micro_step(is_last=number == len(passes)), noise.on(segments):
                 losses = engine.module(
                     batch.tokens_BT.to(engine.device), batch.targets_BT.to(engine.device)
                 )
@@ -64,17 +68,19 @@ def train(
                 engine.backward(loss)
             loss_sum += loss.detach()
         learning_rate = learning_rate_at(config.optimizer, step, total_steps)
-        metrics = {
+        noise_sums = noise.pop_sums(engine.device)
+        sums = engine.sum_over_ranks(torch.cat([loss_sum.reshape(1), noise_sums]))
+        tokens = float(sum(data.length(row) for row in rows))
+        yield {
             "step": float(step),
             "epoch": step / order.steps_per_epoch,
             "grad_norm": engine.step(learning_rate),
             "learning_rate": learning_rate,
-            "tokens": float(sum(data.length(row) for row in rows)),
-            "train_loss": float(engine.sum_over_ranks(loss_sum.reshape(1))),
+            "tokens": tokens,
+            "forward_tokens": tokens * copies,
+            "train_loss": float(sums[0]),
+            **metrics_of(sums[1:], noise.effective_alpha),
         }
-        if (relative_norm := noise.pop_relative_norm()) is not None:
-            metrics |= {"noise_alpha": noise.alpha, "noise_relative_norm": relative_norm}
-        yield metrics
 
 
 def _seed_dropout(seed: int, step: int, rank: int) -> None:

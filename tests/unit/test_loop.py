@@ -8,7 +8,8 @@ import torch
 
 from neft_ray.data.batches import micro_batches
 from neft_ray.data.split import Split
-from neft_ray.noise import EmbeddingNoise, NoiseError
+from neft_ray.noise import EmbeddingNoise, NoiseError, Segments
+from neft_ray.train.alpha import alpha_factor
 from neft_ray.train.loop import num_steps, step_order, train
 from tests.unit.trial_runs import (
     EVEN,
@@ -56,9 +57,61 @@ def test_every_step_yields_its_metrics():
     assert num_steps(DATA, config) == 6
 
 
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+def test_alpha_follows_its_schedule_and_is_what_is_measured(schedule):
+    values = {"noise.schedule": schedule, "noise.warmup_fraction": 0.4}
+    metrics, _ = curve(values)
+    config = small_config(values)
+    expected = [5.0 * alpha_factor(config.noise, step, 6) for step in range(1, 7)]
+    assert [m["noise_alpha"] for m in metrics] == pytest.approx(expected)
+    assert [m["noise_alpha_measured"] for m in metrics] == pytest.approx(expected, rel=1e-4)
+    assert expected[0] < expected[2] and (schedule == "constant") == (expected[2] == expected[-1])
+
+
+def test_alpha_may_be_changed_while_the_trial_runs():
+    config = small_config({"noise.schedule": "linear"})
+    engine = build_engine(config)
+    noise = EmbeddingNoise.of(config.noise, config.training.seed)
+    with noise.attached(engine.plain.embedding):
+        steps = train(engine, DATA, noise, config)
+        before = next(steps)["noise_alpha_measured"]
+        noise.alpha = 15.0
+        after = next(steps)["noise_alpha_measured"]
+    assert (before, after) == pytest.approx((5 * 6 / 7, 15 * 5 / 7), rel=1e-4)
+
+
+def test_symmetric_noise_runs_everything_twice_and_averages_both_losses():
+    values = {"noise.alpha": 30.0}
+    symmetric, _ = curve({**values, "noise.symmetric": True}, until=1)
+    config = small_config(values)
+    losses = []
+    for copy in (0, 1):
+        engine = build_engine(config)
+        engine.module.train()
+        noise = EmbeddingNoise(30.0, config.training.seed, symmetric=True)
+        rows = step_order(DATA, config).rows(1)
+        total = 0.0
+        with noise.attached(engine.plain.embedding):
+            for batch in micro_batches(DATA, rows, config.batch):
+                with noise.on(Segments.padded(1, batch.sample_ids, batch.lengths, copy)):
+                    total += engine.plain.losses(batch, engine.device).sum().item()
+        losses.append(total / DATA.num_targets(rows))
+    assert abs(losses[0] - losses[1]) > 1e-3
+    assert symmetric[0]["train_loss"] == pytest.approx(sum(losses) / 2, rel=1e-5)
+    plain, _ = curve(values, until=1)
+    assert plain[0]["train_loss"] == pytest.approx(losses[0], rel=1e-5)
+    assert plain[0]["forward_tokens"] == plain[0]["tokens"] == symmetric[0]["tokens"]
+    assert symmetric[0]["forward_tokens"] == 2 * symmetric[0]["tokens"]
+
+
+def test_without_noise_symmetric_copies_are_not_run():
+    metrics, _ = curve({"noise.alpha": 0.0, "noise.symmetric": True}, until=1)
+    assert metrics[0]["forward_tokens"] == metrics[0]["tokens"]
+
+
 def test_without_noise_no_noise_is_reported():
     metrics, _ = curve({"noise.alpha": 0.0}, until=2)
-    assert all("noise_alpha" not in m and "noise_relative_norm" not in m for m in metrics)
+    assert not [name for m in metrics for name in m if name.startswith("noise")]
 
 
 def test_training_reduces_the_loss_on_rows_it_sees_again():
@@ -96,8 +149,10 @@ def test_noise_changes_the_training_loss():
         {"batch.micro_tokens": 10_000, "batch.kind": "padded"},
     ],
 )
-def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(cut):
-    assert_close(curve(cut)[0], curve()[0])
+@pytest.mark.parametrize("symmetric", [False, True], ids=["plain", "symmetric"])
+def test_loss_and_gradient_do_not_depend_on_how_a_step_is_cut(cut, symmetric):
+    values = {"noise.symmetric": symmetric}
+    assert_close(curve({**cut, **values})[0], curve(values)[0])
 
 
 @pytest.mark.parametrize("model", [None, model_with_dropout])

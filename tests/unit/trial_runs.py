@@ -77,7 +77,7 @@ def build_engine(config: TrialConfig, model: SupervisedLM | None = None) -> Data
 
 def run_steps(engine, data, config, done=0, until=None) -> list[dict[str, float]]:
     """Trains from the step after `done` to `until`, and returns the metrics of each step."""
-    noise = EmbeddingNoise(config.noise.alpha, config.training.seed, config.noise.length)
+    noise = EmbeddingNoise.of(config.noise, config.training.seed)
     with noise.attached(engine.plain.embedding):
         return list(islice(train(engine, data, noise, config, done), until and until - done))
 

@@ -1,0 +1,1 @@
+"""Benchmarks against the libraries installed: python -m benchmarks.<name>."""
