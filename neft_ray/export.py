@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from neft_ray import __version__
 from neft_ray.config.trial import TrialConfig
@@ -17,7 +16,7 @@ from neft_ray.errors import UserError, bad_input
 from neft_ray.journal import TrialRecord
 from neft_ray.model import load_model, load_tokenizer
 from neft_ray.run_directory import RunDirectory, trial_name
-from neft_ray.strategy.base import WEIGHTS_FILE
+from neft_ray.strategy.registry import STRATEGIES
 from neft_ray.train import checkpoint
 
 
@@ -64,11 +63,8 @@ def export_trial(
 def _tuned_model(folder: Path, config: TrialConfig) -> Any:
     if problem := checkpoint.damage(folder, config.config_hash):
         raise UserError([problem])
-    weights = load_file(folder / WEIGHTS_FILE)
     model = load_model(config.model)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
+    STRATEGIES[config.strategy.kind].read_weights(folder, model)
     model.config.use_cache = True
     return model.to(getattr(torch, config.model.dtype))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import fcntl
 import logging
 import math
@@ -17,15 +16,15 @@ import numpy as np
 import ray
 import torch
 
-from neft_ray.config.trial import ModelConfig, TrialConfig
+from neft_ray.config.trial import TrialConfig
 from neft_ray.data.prepare import TokenizedData
 from neft_ray.errors import StorageError, UserError
 from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, FAILED, HALTED, STOPPED
-from neft_ray.model import SupervisedLM, load_model
 from neft_ray.noise import EmbeddingNoise
-from neft_ray.optim import build_optimizer
 from neft_ray.run_directory import CANCEL_FILE
-from neft_ray.strategy.base import DataParallel, Engine
+from neft_ray.strategy.base import Engine
+from neft_ray.strategy.models import BaseModels
+from neft_ray.strategy.registry import build_engine
 from neft_ray.system_metrics import SystemMetrics
 from neft_ray.tracking.points import MetricsLog
 from neft_ray.train import checkpoint
@@ -88,21 +87,6 @@ def agreed(engine: Engine, here: bool) -> bool:
     return bool(engine.sum_over_ranks(torch.tensor([float(here)])) > 0)
 
 
-class BaseModels:
-    """Keeps the base model in memory between the trials of a slot."""
-
-    def __init__(self) -> None:
-        self._config: ModelConfig | None = None
-        self._model: SupervisedLM | None = None
-
-    def fresh(self, config: ModelConfig) -> SupervisedLM:
-        """Return an untouched copy of the base model."""
-        if self._model is None or self._config != config:
-            self._model = SupervisedLM(load_model(config), config.dtype)
-            self._config = config
-        return copy.deepcopy(self._model)
-
-
 def run(options: dict[str, Any]) -> None:
     """Run trials until the slot closes. This is the `train_loop_per_worker` of a TorchTrainer."""
     link, models = Link(options["mailbox"]), BaseModels()
@@ -132,7 +116,8 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
     config = TrialConfig.model_validate_json(order.config_json)
     folder = Path(order.trial_folder)
     data = TokenizedData.load(Path(order.data_folder))
-    engine = build_engine(config, models)
+    torch.manual_seed(config.training.seed)
+    engine = build_engine(config, models, _device(config))
     noise = EmbeddingNoise(config.noise.alpha, config.training.seed, config.noise.length)
     state = checkpoint.load_latest(engine, folder / "checkpoints", config.config_hash)
     done, last = (state.step if state else 0), num_steps(data, config)
@@ -166,17 +151,13 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
     return COMPLETED, ""
 
 
-def build_engine(config: TrialConfig, models: BaseModels) -> Engine:
-    """Return the model with its optimizer, spread over this trial's workers."""
-    device = torch.device("cpu")
-    if config.workers.gpus > 0:
-        from ray.train.torch import get_device
+def _device(config: TrialConfig) -> torch.device:
+    if not config.workers.gpus:
+        return torch.device("cpu")
+    from ray.train.torch import get_device
 
-        device = get_device()
-    torch.manual_seed(config.training.seed)
-    model = models.fresh(config.model).to(device)
-    optimizer = build_optimizer(model, config.optimizer)
-    return DataParallel(model, optimizer, config.optimizer.clip_norm, device)
+    device: torch.device = get_device()
+    return device
 
 
 def order_fields(order: Order) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neft_ray.config.trial import BatchConfig
-from neft_ray.data.batches import StepOrder, collate, micro_batches, share_of_rank
+from neft_ray.data.batches import StepOrder, batches_of_rank, collate, share_of_rank
 from tests.unit.trial_runs import random_data
 
 DATA = random_data(num_train=60)
@@ -15,7 +15,7 @@ KINDS = ("padded", "bucketed")
 
 
 def cut(rows, kind="bucketed", micro_tokens=64):
-    return list(micro_batches(DATA, rows, BatchConfig(kind=kind, micro_tokens=micro_tokens)))
+    return batches_of_rank(DATA, rows, BatchConfig(kind=kind, micro_tokens=micro_tokens), 0, 1)
 
 
 @pytest.mark.parametrize(("num", "size"), [(60, 6), (61, 6), (5, 6), (6, 1)])

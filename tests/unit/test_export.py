@@ -12,7 +12,7 @@ from neft_ray.export import export_trial
 from neft_ray.generate import REPETITION_PENALTY, Chat
 from neft_ray.journal import COMPLETED, CONTINUE, Report, TrialRecord
 from neft_ray.run_directory import create_run
-from neft_ray.strategy.base import WEIGHTS_FILE
+from neft_ray.strategy.ddp import WEIGHTS_FILE
 from neft_ray.train import checkpoint
 from tests.unit.trial_runs import build_engine, random_data, run_steps, small_config, weights
 

@@ -1,0 +1,53 @@
+"""LoRA adapters (arXiv 2106.09685) on a causal language model, through peft."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from neft_ray.config.trial import LoraConfig
+from neft_ray.errors import bad_input
+
+
+def add_adapter(model: Any, config: LoraConfig, seed: int) -> Any:
+    """Freeze a model and put trainable adapters into it.
+
+    Args:
+        model: A Hugging Face causal language model; it is changed.
+        config: The adapters.
+        seed: Fixes their initial weights; they change no output before they are trained.
+
+    Returns:
+        The `PeftModel` around it.
+
+    Raises:
+        UserError: If the model has no such modules.
+    """
+    from peft import LoraConfig as PeftConfig
+    from peft import get_peft_model
+
+    targets = config.target_modules
+    torch.manual_seed(seed)
+    try:
+        return get_peft_model(
+            model,
+            PeftConfig(
+                task_type="CAUSAL_LM",
+                r=config.rank,
+                lora_alpha=config.alpha,
+                lora_dropout=config.dropout,
+                target_modules=targets if isinstance(targets, str) else list(targets),
+                modules_to_save=list(config.modules_to_save) or None,
+            ),
+        )
+    except ValueError as error:
+        remedy = "name modules of the model in model.lora, or use target_modules: all-linear"
+        raise bad_input(
+            type(model).__name__, f"takes no such adapters ({error})", remedy
+        ) from error
+
+
+def merged(model: Any) -> Any:
+    """Return the plain model with the adapters added to its weights."""
+    return model.merge_and_unload()
