@@ -16,7 +16,7 @@ from neft_ray.config.trial import TrialConfig
 from neft_ray.model import SupervisedLM, decoder_layers
 from neft_ray.optim import build_optimizer
 from neft_ray.strategy.base import Ranks, reading, together, trained, writing
-from neft_ray.strategy.checks import check_machine, enough_parameters
+from neft_ray.strategy.checks import enough_parameters
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.zero_files import TAG, num_workers, read_weights, to_universal
 from neft_ray.strategy.zero_setup import engine_config, into_log, prepare_deepspeed
@@ -28,12 +28,10 @@ def build(config: TrialConfig, models: BaseModels, device: torch.device) -> Zero
     """Return the engine of a trial.
 
     Raises:
-        UserError: If this machine lacks what the offload needs, or there are more workers than
-            parameters.
+        UserError: If there are more workers than parameters.
     """
     strategy = config.strategy
     assert isinstance(strategy, DeepspeedConfig)
-    check_machine(config)
     sharded = strategy.zero_stage == 3
     model = models.mapped(config) if sharded else models.copied(config)
     enough_parameters(model, config.workers.num)
@@ -104,6 +102,8 @@ class ZeroEngine(Ranks):
         if num_workers(folder) == self.world:
             self._read(folder)
             return
+        groups = self._engine.optimizer.param_groups
+        settings = [{k: v for k, v in group.items() if k != "params"} for group in groups]
         universal = folder.with_name(f".{folder.name}.universal")
         try:
             with together(self):
@@ -113,6 +113,11 @@ class ZeroEngine(Ranks):
             self._engine._config.load_universal_checkpoint = True
             with together(self):
                 self._read(universal)
+            # Stage 3 gives every group the settings of the first, and all one counter of steps.
+            for group, own in zip(self._engine.optimizer.param_groups, settings, strict=True):
+                group.update(own)
+            for state in self._engine.optimizer.optimizer.state.values():
+                state["step"] = state["step"].clone()
         finally:
             self._engine._config.load_universal_checkpoint = False
             if self.rank == 0:

@@ -12,6 +12,7 @@ from torch import nn
 from neft_ray.config.trial import TrialConfig
 from neft_ray.strategy import ddp, deepspeed, fsdp
 from neft_ray.strategy.base import Engine
+from neft_ray.strategy.checks import check_machine
 from neft_ray.strategy.models import BaseModels
 
 
@@ -36,6 +37,7 @@ def build_engine(config: TrialConfig, models: BaseModels, device: torch.device) 
     """Return a trial's model with its optimizer, spread over its workers.
 
     Raises:
-        UserError: If the strategy cannot be used here; see `strategy/checks.py`.
+        UserError: If this machine or the model lacks what the strategy needs.
     """
+    check_machine(config)
     return STRATEGIES[config.strategy.kind].build(config, models, device)

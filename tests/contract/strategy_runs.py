@@ -4,9 +4,9 @@ The processes are forked from one server that has imported torch and DeepSpeed a
 them anew is most of what a process costs.
 """
 
-import json
 import multiprocessing
 import os
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,10 +14,11 @@ import torch
 from torch import distributed
 from torch.multiprocessing import start_processes
 
-from neft_ray.data.batches import collate
+from neft_ray.data.batches import batches_of_rank, collate
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
 from neft_ray.train import checkpoint
+from neft_ray.train.loop import step_order
 from neft_ray.train.metrics import evaluate
 from tests.unit.trial_runs import random_data, run_steps, small_config
 
@@ -30,7 +31,7 @@ KINDS = {
     "zero-3": {"strategy.kind": "deepspeed", "strategy.zero_stage": 3},
 }
 LORA = {"model.lora.rank": 4, "model.lora.dropout": 0.0}
-UNEVEN = {"batch.size_examples": 5, "batch.micro_tokens": 31}
+UNEVEN = {"batch.size_examples": 5, "batch.micro_tokens": 31, "optimizer.weight_decay": 3.0}
 """Five rows for two workers, cut small: the workers need different numbers of micro-batches."""
 CASES = {
     "whole": UNEVEN,
@@ -40,7 +41,7 @@ CASES = {
     "fewer rows than workers": {"batch.size_examples": 1},
 }
 RESUMED = ("whole", "lora")
-STEPS, HALF, PART = 6, 3, 4
+STEPS, HALF, PART = 7, 3, 5
 DATA = random_data()
 PROBE = collate(DATA, [0, 5, 9])
 
@@ -79,14 +80,15 @@ def _as_rank(rank, task, world, path, *arguments):
     distributed.destroy_process_group()
 
 
-def first_two_workers(folder, kind):
-    """All cases from the beginning, with checkpoints at half the steps."""
+def from_the_beginning(folder, kind):
+    """All cases, with checkpoints at half the steps."""
     found = {}
     for case in CASES:
         config = configured(kind, case)
         engine = build_engine(config, BaseModels(), CPU)
-        seen = found[case] = {"noised": noised_by_sample(engine)}
-        seen["curve"] = run_steps(engine, DATA, config, until=HALF)
+        seen = found[case] = {}
+        with noised_embeddings(engine, config) as seen["noised"]:
+            seen["curve"] = run_steps(engine, DATA, config, until=HALF)
         if case in RESUMED:
             save(engine, folder, kind, case, HALF)
             seen["probe"] = probe(engine)
@@ -101,7 +103,7 @@ def one_worker(folder, kind):
     return {case: resumed(folder, kind, case, 2, PART) for case in RESUMED}
 
 
-def last_two_workers(folder, kind):
+def two_workers_again(folder, kind):
     """Goes on from the checkpoints of two, and from those of one; by number and case."""
     return {
         (world, case): resumed(folder, kind, case, world, STEPS)
@@ -146,6 +148,20 @@ def probe(engine):
     return engine.module(PROBE.tokens_BT, PROBE.targets_BT).tolist()
 
 
-def noised_by_sample(engine):
-    """What each row's embeddings become under the noise of step 1, by sample id."""
-    return {}
+@contextmanager
+def noised_embeddings(engine, config):
+    """Yields what each row's embeddings become in step 1, noise added, by sample id."""
+    outputs, found = [], {}
+
+    def keep(module, inputs, output):
+        if module.training:
+            outputs.append(output.detach())  # the noise is added to it in place, afterwards
+
+    with engine.plain.embedding.register_forward_hook(keep):
+        yield found
+    rows = step_order(DATA, config).rows(1)
+    batches = batches_of_rank(DATA, rows, config.batch, engine.rank, engine.world)
+    for batch, output in zip(batches, outputs, strict=False):
+        for row, sample_id, length in zip(output, batch.sample_ids, batch.lengths, strict=True):
+            if length:  # no filler
+                found[sample_id] = row[:length].tolist()
