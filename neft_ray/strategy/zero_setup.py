@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any
-from warnings import catch_warnings, simplefilter
+from warnings import filterwarnings
 
 from neft_ray.config.strategy import DeepspeedConfig
 
@@ -25,6 +25,7 @@ def prepare_deepspeed() -> None:
 
     its_logger.handlers[:] = logger.handlers[:] or [logging.NullHandler()]
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     with into_log():
         deepspeed.init_distributed(dist_init_required=False)
 
@@ -34,8 +35,7 @@ def into_log() -> Iterator[None]:
     """Send what DeepSpeed prints to the log."""
     printed = io.StringIO()
     try:
-        with redirect_stdout(printed), redirect_stderr(printed), catch_warnings():
-            simplefilter("ignore", FutureWarning)
+        with redirect_stdout(printed), redirect_stderr(printed):
             yield
     finally:
         for line in printed.getvalue().splitlines():

@@ -23,6 +23,10 @@ from neft_ray.train.metrics import evaluate
 from tests.unit.trial_runs import random_data, run_steps, small_config
 
 CPU = torch.device("cpu")
+SLOW_TO_IMPORT = (
+    *("deepspeed.checkpoint.ds_to_universal", "peft", "transformers.models.auto.modeling_auto"),
+    *("transformers.models.llama.modeling_llama", "deepspeed.runtime.zero.muon.original_muon"),
+)
 KINDS = {
     "ddp": {"strategy.kind": "ddp"},
     "fsdp": {"strategy.kind": "fsdp"},
@@ -36,8 +40,7 @@ UNEVEN = {"batch.size_examples": 5, "batch.micro_tokens": 31, "optimizer.weight_
 CASES = {
     "whole": UNEVEN,
     "checkpointing": UNEVEN | {"model.activation_checkpointing": True},
-    "lora": UNEVEN | LORA,
-    "lora, checkpointing": UNEVEN | LORA | {"model.activation_checkpointing": True},
+    "lora": UNEVEN | LORA | {"model.activation_checkpointing": True},
     "fewer rows than workers": {"batch.size_examples": 1},
 }
 RESUMED = ("whole", "lora")
@@ -53,7 +56,7 @@ def configured(kind, case):
 def run_group(task, world, *arguments):
     """Runs a task in `world` processes that train together; returns what each wrote down."""
     folder = arguments[0]
-    multiprocessing.set_forkserver_preload([__name__, "deepspeed", "peft"])
+    multiprocessing.set_forkserver_preload([__name__, *SLOW_TO_IMPORT])
     path = Path(folder) / f"{task.__name__}-{world}"
     start_processes(
         _as_rank, (task, world, str(path), *arguments), nprocs=world, start_method="forkserver"
