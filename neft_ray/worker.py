@@ -7,7 +7,7 @@ import logging
 import math
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from neft_ray.run_directory import CANCEL_FILE
 from neft_ray.strategy.base import Engine
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
+from neft_ray.strategy.roll_call import naming_the_lost
 from neft_ray.system_metrics import SystemMetrics
 from neft_ray.tracking.points import MetricsLog
 from neft_ray.train import checkpoint
@@ -95,7 +96,8 @@ def run(options: dict[str, Any]) -> None:
         folder = Path(order.trial_folder)
         with _alone(folder / f"worker-{_rank()}.lock"), _log_to(folder / f"log-{_rank()}.txt"):
             try:
-                status, reason = run_trial(order, link, models)
+                with naming_the_lost():
+                    status, reason = run_trial(order, link, models)
             except UserError as error:
                 logger.exception("trial %d failed", order.number)
                 if _rank() == 0:
@@ -114,10 +116,14 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
         `completed`, `stopped` (asked to) or `diverged` (a loss that is not finite).
     """
     config = TrialConfig.model_validate_json(order.config_json)
+    torch.manual_seed(config.training.seed)
+    with closing(build_engine(config, models, _device(config))) as engine:
+        return _run_on(engine, order, config, link)
+
+
+def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tuple[str, str]:
     folder = Path(order.trial_folder)
     data = TokenizedData.load(Path(order.data_folder))
-    torch.manual_seed(config.training.seed)
-    engine = build_engine(config, models, _device(config))
     noise = EmbeddingNoise(config.noise.alpha, config.training.seed, config.noise.length)
     state = checkpoint.load_latest(engine, folder / "checkpoints", config.config_hash)
     done, last = (state.step if state else 0), num_steps(data, config)

@@ -1,0 +1,72 @@
+"""Which workers are gone, when the others have waited for them in vain."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore, Store, _get_default_store
+
+ANSWER_SECONDS = 30.0
+"""How long the others are given to answer. All of them gave up at about the same time."""
+
+logger = logging.getLogger("neft_ray")
+
+
+class LostWorkerError(RuntimeError):
+    """A worker does not answer: it died, or hangs."""
+
+
+@contextmanager
+def naming_the_lost(answer_seconds: float = ANSWER_SECONDS) -> Iterator[None]:
+    """Say which ranks do not answer, if what is done here fails because of others.
+
+    Every rank whose collective failed writes its name into the store through which the process
+    group was made, and reads the others'. With NCCL it may come to nothing: its watchdog ends a
+    process that has waited too long.
+
+    Raises:
+        LostWorkerError: Instead of the error of a collective.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not distributed.is_initialized() or not _is_of_a_collective(error):
+            raise
+        first = str(error).splitlines()[0][:200]
+        lost = ", ".join(map(str, _silent(answer_seconds))) or "none"
+        message = f"rank {distributed.get_rank()} waited in vain; no answer from: {lost} ({first})"
+        logger.error("%s", message)
+        raise LostWorkerError(message) from error
+
+
+def _is_of_a_collective(error: RuntimeError) -> bool:
+    """Tell a failure of communication, which gloo gives no class of its own."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)
+
+
+def _silent(answer_seconds: float) -> list[int]:
+    """Return the ranks that have not answered in time; rank 0 where the store is gone with it."""
+    store = PrefixStore("roll-call", _get_default_store())
+    store.set_timeout(timedelta(seconds=answer_seconds))
+    try:
+        store.set(str(distributed.get_rank()), "here")
+        end = time.monotonic() + answer_seconds
+        return [rank for rank in range(distributed.get_world_size()) if not _came(store, rank, end)]
+    except RuntimeError as error:
+        logger.error("the store does not answer: %s", error)
+        return [0]
+
+
+def _came(store: Store, rank: int, end: float) -> bool:
+    try:
+        store.wait([str(rank)], timedelta(seconds=max(1.0, end - time.monotonic())))
+    except distributed.DistStoreError:
+        if rank == 0:
+            raise  # it may be the store that is silent
+        return False
+    return True
