@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from torch import distributed
-from torch.distributed.distributed_c10d import PrefixStore, Store, _get_default_store
+from torch.distributed.distributed_c10d import PrefixStore, _get_default_store
 
 ANSWER_SECONDS = 30.0
 """How long the others are given to answer. All of them gave up at about the same time."""
@@ -53,20 +53,16 @@ def _silent(answer_seconds: float) -> list[int]:
     """Return the ranks that have not answered in time; rank 0 where the store is gone with it."""
     store = PrefixStore("roll-call", _get_default_store())
     store.set_timeout(timedelta(seconds=answer_seconds))
+    ranks = range(distributed.get_world_size())
+    came: set[int] = set()
+    end = time.monotonic() + answer_seconds
     try:
         store.set(str(distributed.get_rank()), "here")
-        end = time.monotonic() + answer_seconds
-        return [rank for rank in range(distributed.get_world_size()) if not _came(store, rank, end)]
+        while len(came) < len(ranks) and time.monotonic() < end:
+            came |= {rank for rank in ranks if rank not in came and store.check([str(rank)])}
+            time.sleep(0.1)
     except RuntimeError as error:
-        logger.error("the store does not answer: %s", error)
-        return [0]
-
-
-def _came(store: Store, rank: int, end: float) -> bool:
-    try:
-        store.wait([str(rank)], timedelta(seconds=max(1.0, end - time.monotonic())))
-    except distributed.DistStoreError:
-        if rank == 0:
-            raise  # it may be the store that is silent
-        return False
-    return True
+        logger.error("the store is gone: %s", str(error).splitlines()[0])
+        if 0 not in came:
+            return [0]
+    return [rank for rank in ranks if rank not in came]
