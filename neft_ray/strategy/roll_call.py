@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 
 from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore, _get_default_store
@@ -50,11 +50,21 @@ def _is_of_a_collective(error: RuntimeError) -> bool:
 
 
 def _silent(answer_seconds: float) -> list[int]:
-    """Return the ranks that have not answered in time; rank 0 where the store is gone with it."""
-    store = PrefixStore("roll-call", _get_default_store())
-    store.set_timeout(timedelta(seconds=answer_seconds))
-    ranks = range(distributed.get_world_size())
+    """Return the ranks that have not answered in time; rank 0 where the store is silent with it."""
     came: set[int] = set()
+    # A store whose process is stopped answers nothing and knows no time-out: a thread waits for it.
+    asking = threading.Thread(target=_ask, args=(came, answer_seconds), daemon=True)
+    asking.start()
+    asking.join(answer_seconds + 1.0)
+    if 0 not in came:
+        return [0]
+    return [rank for rank in range(distributed.get_world_size()) if rank not in came]
+
+
+def _ask(came: set[int], answer_seconds: float) -> None:
+    """Answer, and add the ranks that answer to a set until all have or the time is over."""
+    store = PrefixStore("roll-call", _get_default_store())
+    ranks = range(distributed.get_world_size())
     end = time.monotonic() + answer_seconds
     try:
         store.set(str(distributed.get_rank()), "here")
@@ -63,6 +73,3 @@ def _silent(answer_seconds: float) -> list[int]:
             time.sleep(0.1)
     except RuntimeError as error:
         logger.error("the store is gone: %s", str(error).splitlines()[0])
-        if 0 not in came:
-            return [0]
-    return [rank for rank in ranks if rank not in came]
