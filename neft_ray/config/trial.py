@@ -9,8 +9,16 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from neft_ray.config.base import Count, Fraction, ListedOnce, Name, NonNegative
-from neft_ray.config.base import Positive, Section, Seed
+from neft_ray.config.base import (
+    Count,
+    Fraction,
+    ListedOnce,
+    Name,
+    NonNegative,
+    Positive,
+    Section,
+    Seed,
+)
 from neft_ray.config.strategy import DdpConfig, StrategyConfig
 
 

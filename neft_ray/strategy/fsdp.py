@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import torch
 from torch import nn
@@ -124,5 +125,6 @@ class FullyShardedDataParallel(TorchEngine):
 def read_weights(folder: Path, model: nn.Module) -> None:
     """Read a checkpoint's weights into a whole model, without a process group."""
     weights = {name: p.detach() for name, p in trained(model).items()}
-    with reading(folder):
+    with reading(folder), catch_warnings():
+        simplefilter("ignore", UserWarning)  # that there is no process group
         load({"model": weights}, checkpoint_id=folder, no_dist=True)
