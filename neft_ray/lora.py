@@ -26,11 +26,11 @@ def add_adapter(model: Any, config: LoraConfig, seed: int) -> Any:
     """
     from peft import LoraConfig as PeftConfig
     from peft import get_peft_model
+    from peft.tuners.lora import LoraLayer
 
     targets = config.target_modules
-    torch.manual_seed(seed)
     try:
-        return get_peft_model(
+        adapted = get_peft_model(
             model,
             PeftConfig(
                 task_type="CAUSAL_LM",
@@ -46,6 +46,12 @@ def add_adapter(model: Any, config: LoraConfig, seed: int) -> Any:
         raise bad_input(
             type(model).__name__, f"takes no such adapters ({error})", remedy
         ) from error
+    # Drawn again, in float32: peft draws in the dtype of the base, which is the file's in shards.
+    torch.manual_seed(seed)
+    for layer in adapted.modules():
+        if isinstance(layer, LoraLayer):
+            layer.reset_lora_parameters("default", init_lora_weights=True)
+    return adapted
 
 
 def merged(model: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -42,8 +43,10 @@ class DataParallel(TorchEngine):
         super().__init__(model, optimizer, clip_norm, device)
         self.module: nn.Module = model
         if self.world > 1:
-            # Buffers are the same on all workers and do not change.
-            self.module = DistributedDataParallel(model, broadcast_buffers=False)
+            with catch_warnings():
+                simplefilter("ignore", FutureWarning)  # torch 2.9 has no other name for it
+                # Buffers are the same on all workers and do not change.
+                self.module = DistributedDataParallel(model, broadcast_buffers=False)
 
     def micro_step(self, is_last: bool) -> AbstractContextManager[None]:
         """See `Engine`."""

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from neft_ray.strategy.base import reading, trained
-from neft_ray.strategy.zero_setup import into_log
+from neft_ray.strategy.zero_setup import into_log, quiet_deepspeed
 
 TAG = "zero"
 """The folder that DeepSpeed makes inside a checkpoint."""
@@ -49,6 +49,7 @@ def to_universal(folder: Path, target: Path) -> None:
 @torch.no_grad()
 def read_weights(folder: Path, model: nn.Module) -> None:
     """Copy a checkpoint's weights into a whole model, without a process group."""
+    quiet_deepspeed()
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     with reading(folder), into_log():

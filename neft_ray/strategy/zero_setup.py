@@ -14,18 +14,24 @@ from neft_ray.config.strategy import DeepspeedConfig
 logger = logging.getLogger("neft_ray")
 
 
+def quiet_deepspeed() -> None:
+    """Import DeepSpeed, and send what it says to this package's log."""
+    with into_log():
+        from deepspeed.utils.logging import logger as its_logger
+    its_logger.handlers[:] = logger.handlers[:] or [logging.NullHandler()]
+    filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
+
+
 def prepare_deepspeed() -> None:
-    """Import DeepSpeed, send its log to this package's, and start its communication.
+    """Import DeepSpeed and start its communication, on the process group that there is.
 
     Its own CPU collective, which would be compiled at once and needs a compiler, is switched off:
     gloo does the same. No environment variable does this (`build_shm_op` in deepspeed/comm/torch).
     """
+    quiet_deepspeed()
     import deepspeed
-    from deepspeed.utils.logging import logger as its_logger
 
-    its_logger.handlers[:] = logger.handlers[:] or [logging.NullHandler()]
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     with into_log():
         deepspeed.init_distributed(dist_init_required=False)
 
