@@ -65,7 +65,8 @@ def test_adapters_change_no_output_before_they_are_trained_and_differ_by_seed():
 
 def test_adapters_alone_are_trained_and_modules_to_save_with_them():
     config = small_config(
-        LORA | {"model.lora.target_modules": ("q_proj",), "model.lora.modules_to_save": ("norm",)}
+        LORA
+        | {"model.lora.target_modules": ("q_proj",), "model.lora.modules_to_save": ("model.norm",)}
     )
     trained = {n for n, p in BaseModels().copied(config).named_parameters() if p.requires_grad}
     adapters = {name for name in trained if ".q_proj.lora_" in name}
