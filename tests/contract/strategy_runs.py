@@ -70,6 +70,8 @@ def _as_rank(rank, task, world, path, *arguments):
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(world),
+        "PATH": "",  # no compiler, and nothing that was compiled before
+        "TORCH_EXTENSIONS_DIR": f"{path}-extensions",
     }
     torch.set_num_threads(1)
     distributed.init_process_group(

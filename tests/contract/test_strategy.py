@@ -1,5 +1,6 @@
 """Every strategy gives the curve of a single process, and its checkpoints go on anywhere."""
 
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from neft_ray.model import load_model
 from neft_ray.strategy.models import for_training
 from neft_ray.strategy.registry import STRATEGIES
-from neft_ray.train.checkpoint import folder_of
+from neft_ray.train.checkpoint import damage, folder_of, read_state
 from tests.contract.strategy_runs import (
     CASES,
     HALF,
@@ -131,3 +132,17 @@ def test_adapters_are_all_that_their_checkpoints_hold(runs):
         for case in RESUMED
     }
     assert sizes["lora"] < 0.25 * sizes["whole"]
+
+
+def test_a_truncated_file_is_noticed_wherever_it_lies(runs, tmp_path):
+    config = configured(runs.kind, "whole")
+    there = folder_of(checkpoints(runs.folder, runs.kind, "whole", 2), HALF)
+    folder = shutil.copytree(there, tmp_path / there.name)
+    files = [file for file in folder.rglob("*") if file.is_file() and file.name != "state.json"]
+    assert damage(folder, config.config_hash) is None
+    for file in files:
+        content = file.read_bytes()
+        file.write_bytes(content[:-1])
+        assert damage(folder, config.config_hash).where == str(file)
+        file.write_bytes(content)
+    assert read_state(folder).num_workers == 2
