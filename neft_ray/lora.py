@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import torch
 
@@ -30,17 +31,17 @@ def add_adapter(model: Any, config: LoraConfig, seed: int) -> Any:
 
     targets = config.target_modules
     try:
-        adapted = get_peft_model(
-            model,
-            PeftConfig(
-                task_type="CAUSAL_LM",
-                r=config.rank,
-                lora_alpha=config.alpha,
-                lora_dropout=config.dropout,
-                target_modules=targets if isinstance(targets, str) else list(targets),
-                modules_to_save=list(config.modules_to_save) or None,
-            ),
+        wanted = PeftConfig(
+            task_type="CAUSAL_LM",
+            r=config.rank,
+            lora_alpha=config.alpha,
+            lora_dropout=config.dropout,
+            target_modules=targets if isinstance(targets, str) else list(targets),
+            modules_to_save=list(config.modules_to_save) or None,
         )
+        with catch_warnings():
+            simplefilter("ignore", FutureWarning)  # of transformers, to peft
+            adapted = get_peft_model(model, wanted)
     except ValueError as error:
         remedy = "name modules of the model in model.lora, or use target_modules: all-linear"
         raise bad_input(
