@@ -9,22 +9,29 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from neft_ray import __version__
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import UserError, bad_input
 from neft_ray.journal import TrialRecord
+from neft_ray.lora import add_adapter, merged
 from neft_ray.model import load_model, load_tokenizer
 from neft_ray.run_directory import RunDirectory, trial_name
-from neft_ray.strategy.base import WEIGHTS_FILE
+from neft_ray.strategy.registry import STRATEGIES
 from neft_ray.train import checkpoint
 
 
 def export_trial(
-    run: RunDirectory, record: TrialRecord, config: TrialConfig, target: Path, remark: str
+    run: RunDirectory,
+    record: TrialRecord,
+    config: TrialConfig,
+    target: Path,
+    remark: str,
+    adapter: bool = False,
 ) -> int:
     """Write the best checkpoint that is left of a trial as a Hugging Face folder.
+
+    Whatever the strategy, one process reads the checkpoint into a whole model.
 
     Args:
         run: Where the trial lies.
@@ -32,17 +39,23 @@ def export_trial(
         config: Its configuration.
         target: A folder that is empty or does not exist; filled all or nothing.
         remark: What the model card says of the lift.
+        adapter: Write a LoRA adapter alone; otherwise it is merged into the model.
 
     Returns:
         The exported checkpoint's step.
 
     Raises:
-        UserError: If no checkpoint is left, or the target is taken or cannot be written.
+        UserError: If no checkpoint is left, the target is taken or cannot be written, or there is
+            no adapter.
     """
+    if adapter and config.model.lora is None:
+        what = f"{trial_name(record.number)} has no adapter: the whole model was trained"
+        raise bad_input("--adapter", what, "leave out --adapter")
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise bad_input(target, "is not an empty folder", "choose a new folder")
     step = _best_step(run, record)
-    model = _tuned_model(checkpoint.folder_of(run.checkpoints(record.number), step), config)
+    folder = checkpoint.folder_of(run.checkpoints(record.number), step)
+    model = _tuned_model(folder, config, adapter)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(
@@ -51,7 +64,7 @@ def export_trial(
             partial = Path(temporary)
             model.save_pretrained(partial)
             load_tokenizer(config.model).save_pretrained(partial)
-            card = _card(run, record, config, step, remark)
+            card = _card(run, record, config, step, remark, adapter)
             (partial / "README.md").write_text(card, encoding="utf-8")
             partial.chmod(0o755)
             partial.rename(target)
@@ -61,14 +74,15 @@ def export_trial(
     return step
 
 
-def _tuned_model(folder: Path, config: TrialConfig) -> Any:
+def _tuned_model(folder: Path, config: TrialConfig, adapter: bool) -> Any:
     if problem := checkpoint.damage(folder, config.config_hash):
         raise UserError([problem])
-    weights = load_file(folder / WEIGHTS_FILE)
     model = load_model(config.model)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
+    if config.model.lora is not None:
+        model = add_adapter(model, config.model.lora, config.training.seed)
+    STRATEGIES[config.strategy.kind].read_weights(folder, model)
+    if config.model.lora is not None and not adapter:
+        model = merged(model)
     model.config.use_cache = True
     return model.to(getattr(torch, config.model.dtype))
 
@@ -90,13 +104,22 @@ def _best_step(run: RunDirectory, record: TrialRecord) -> int:
 
 
 def _card(
-    run: RunDirectory, record: TrialRecord, config: TrialConfig, step: int, remark: str
+    run: RunDirectory,
+    record: TrialRecord,
+    config: TrialConfig,
+    step: int,
+    remark: str,
+    adapter: bool,
 ) -> str:
     loss = next(r.metrics["select_loss"] for r in record.reports if r.step == step)
     values = "\n".join(f"* {key}: {value}" for key, value in sorted(record.values.items()))
-    noise = config.noise
+    noise, lora = config.noise, config.model.lora
+    trained = "the whole model"
+    if lora is not None:
+        form = "this is the adapter" if adapter else "merged into the model"
+        trained = f"LoRA of rank {lora.rank}, alpha {lora.alpha:g}; {form}"
     return f"""---
-library_name: transformers
+library_name: {"peft" if adapter else "transformers"}
 base_model: {config.model.path}
 tags: [neftune, neft-ray]
 ---
@@ -106,6 +129,7 @@ tags: [neftune, neft-ray]
 
 * α (NEFTune): **{noise.alpha:g}**, distribution {noise.distribution}, length {noise.length}
 * learning rate: {config.optimizer.learning_rate:g}
+* trained: {trained}; strategy {config.strategy.kind}, {config.workers.num} worker(s)
 * data: `{config.data.train}`, template `{config.data.template}`, seed {record.seed}
 * step {step} of {record.num_steps}, held-out loss {loss:.4f} nats per token
 

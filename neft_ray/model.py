@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from neft_ray.config.trial import ModelConfig
-from neft_ray.data.batches import MicroBatch
 from neft_ray.errors import UserError, bad_input
 
 HEAD_CHUNK_ROWS = 2048
@@ -53,8 +52,13 @@ def load_tokenizer(config: ModelConfig) -> Any:
     return tokenizer
 
 
-def load_model(config: ModelConfig) -> Any:
-    """Load a causal language model in float32, on the CPU.
+def load_model(config: ModelConfig, dtype: torch.dtype | Literal["auto"] = torch.float32) -> Any:
+    """Load a causal language model on the CPU.
+
+    Args:
+        config: Which one.
+        dtype: Of its parameters. In the dtype of the file (`auto`) they are mapped from it and
+            take no memory until they are written to.
 
     Raises:
         UserError: If the folder or hub name has no usable weights.
@@ -68,7 +72,7 @@ def load_model(config: ModelConfig) -> Any:
         model, info = AutoModelForCausalLM.from_pretrained(
             path,
             revision=config.revision,
-            dtype=torch.float32,
+            dtype=dtype,
             use_safetensors=None if config.allow_pickle else True,
             trust_remote_code=config.trust_remote_code,
             output_loading_info=True,
@@ -80,6 +84,13 @@ def load_model(config: ModelConfig) -> Any:
         raise bad_input(config.path, what, "use a complete checkpoint of this architecture")
     model.config.use_cache = False
     return model
+
+
+def decoder_layers(model: nn.Module) -> list[nn.Module]:
+    """Return the layers of a model, which are gathered one at a time where it is sharded."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    return [part for part in model.modules() if isinstance(part, GradientCheckpointingLayer)]
 
 
 def _unloadable(config: ModelConfig, part: str, error: Exception) -> UserError:
@@ -94,14 +105,17 @@ class SupervisedLM(nn.Module):
 
     Attributes:
         model: The Hugging Face model, its parameters in float32.
-        dtype: What matrix multiplications are computed in.
+        dtype: What matrix multiplications are computed in: float32 as the parameters, or autocast.
+
+    Where parameters are sharded, this module is the one to wrap as the root: its forward uses the
+    output layer without the model around it.
     """
 
     def __init__(self, model: nn.Module, dtype: str = "float32") -> None:
         super().__init__()
         self.model = model
         self.dtype: torch.dtype = getattr(torch, dtype)
-        self._direct_head = _head_is_plain(model)
+        self._direct_head: bool | None = None
 
     @property
     def embedding(self) -> nn.Module:
@@ -118,6 +132,8 @@ class SupervisedLM(nn.Module):
         Returns:
             float32 [B].
         """
+        if self._direct_head is None:  # parameters may be in shards before the first forward
+            self._direct_head = _head_is_plain(self.model, tokens_BT.device)
         autocast = torch.autocast(
             tokens_BT.device.type, self.dtype, enabled=self.dtype != torch.float32
         )
@@ -149,14 +165,9 @@ class SupervisedLM(nn.Module):
         )
         return losses_N.new_zeros(len(tokens_BT)).index_add(0, rows_N, losses_N)
 
-    def losses(self, batch: MicroBatch, device: torch.device) -> Tensor:
-        """Return the sum of token losses of each row of a micro-batch: float32 [B], in nats."""
-        tokens, targets = batch.tokens_BT.to(device), batch.targets_BT.to(device)
-        return self(tokens, targets)  # type: ignore[no-any-return]
-
 
 @torch.no_grad()
-def _head_is_plain(model: Any) -> bool:
+def _head_is_plain(model: Any, device: torch.device) -> bool:
     """Say whether logits are the output embedding of the last hidden state and nothing more.
 
     Some models scale or cap their logits; for these the full computation is kept.
@@ -166,7 +177,7 @@ def _head_is_plain(model: Any) -> bool:
         return False
     training = model.training
     model.eval()
-    probe = torch.arange(1, 5).unsqueeze(0).to(next(model.parameters()).device)
+    probe = torch.arange(1, 5).unsqueeze(0).to(device)
     hidden = body(input_ids=probe, use_cache=False).last_hidden_state
     # Bitwise: a cap is nearly no change for the small logits of an untrained model.
     same = torch.equal(head(hidden), model(input_ids=probe, use_cache=False).logits)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import fcntl
 import logging
 import math
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +16,16 @@ import numpy as np
 import ray
 import torch
 
-from neft_ray.config.trial import ModelConfig, TrialConfig
+from neft_ray.config.trial import TrialConfig
 from neft_ray.data.prepare import TokenizedData
 from neft_ray.errors import StorageError, UserError
 from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, FAILED, HALTED, STOPPED
-from neft_ray.model import SupervisedLM, load_model
 from neft_ray.noise import EmbeddingNoise
-from neft_ray.optim import build_optimizer
 from neft_ray.run_directory import CANCEL_FILE
-from neft_ray.strategy.base import DataParallel, Engine
+from neft_ray.strategy.base import Engine
+from neft_ray.strategy.models import BaseModels
+from neft_ray.strategy.registry import build_engine
+from neft_ray.strategy.roll_call import naming_the_lost
 from neft_ray.system_metrics import SystemMetrics
 from neft_ray.tracking.points import MetricsLog
 from neft_ray.train import checkpoint
@@ -89,21 +89,6 @@ def agreed(engine: Engine, here: bool) -> bool:
     return bool(engine.sum_over_ranks(torch.tensor([float(here)])) > 0)
 
 
-class BaseModels:
-    """Keeps the base model in memory between the trials of a slot."""
-
-    def __init__(self) -> None:
-        self._config: ModelConfig | None = None
-        self._model: SupervisedLM | None = None
-
-    def fresh(self, config: ModelConfig) -> SupervisedLM:
-        """Return an untouched copy of the base model."""
-        if self._model is None or self._config != config:
-            self._model = SupervisedLM(load_model(config), config.dtype)
-            self._config = config
-        return copy.deepcopy(self._model)
-
-
 def run(options: dict[str, Any]) -> None:
     """Run trials until the slot closes. This is the `train_loop_per_worker` of a TorchTrainer."""
     link, models = Link(options["mailbox"]), BaseModels()
@@ -112,7 +97,8 @@ def run(options: dict[str, Any]) -> None:
         folder = Path(order.trial_folder)
         with _alone(folder / f"worker-{_rank()}.lock"), _log_to(folder / f"log-{_rank()}.txt"):
             try:
-                status, reason = run_trial(order, link, models)
+                with naming_the_lost():
+                    status, reason = run_trial(order, link, models)
             except UserError as error:
                 logger.exception("trial %d failed", order.number)
                 if _rank() == 0:
@@ -132,9 +118,14 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
         noise is not what the configuration says).
     """
     config = TrialConfig.model_validate_json(order.config_json)
+    torch.manual_seed(config.training.seed)
+    with closing(build_engine(config, models, _device(config))) as engine:
+        return _run_on(engine, order, config, link)
+
+
+def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tuple[str, str]:
     folder = Path(order.trial_folder)
     data = TokenizedData.load(Path(order.data_folder))
-    engine = build_engine(config, models)
     noise = EmbeddingNoise.of(config.noise, config.training.seed)
     state = checkpoint.load_latest(engine, folder / "checkpoints", config.config_hash)
     done, last = (state.step if state else 0), num_steps(data, config)
@@ -170,17 +161,13 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
     return COMPLETED, ""
 
 
-def build_engine(config: TrialConfig, models: BaseModels) -> Engine:
-    """Return the model with its optimizer, spread over this trial's workers."""
-    device = torch.device("cpu")
-    if config.workers.gpus > 0:
-        from ray.train.torch import get_device
+def _device(config: TrialConfig) -> torch.device:
+    if not config.workers.gpus:
+        return torch.device("cpu")
+    from ray.train.torch import get_device
 
-        device = get_device()
-    torch.manual_seed(config.training.seed)
-    model = models.fresh(config.model).to(device)
-    optimizer = build_optimizer(model, config.optimizer)
-    return DataParallel(model, optimizer, config.optimizer.clip_norm, device)
+    device: torch.device = get_device()
+    return device
 
 
 def order_fields(order: Order) -> dict[str, Any]:

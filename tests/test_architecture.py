@@ -19,7 +19,7 @@ TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FIL
 LAYERS = [
     "__init__ errors schedules system_metrics",
     "config",
-    "noise data optim tracking journal run_directory",
+    "noise data optim tracking journal run_directory lora",
     "model",  # above data: its loss reads micro-batches
     "strategy",  # above model: an engine holds one
     "train generate",
@@ -39,7 +39,10 @@ OPTIONAL = {"triton": "noise/kernel.py"}
 MAX_FILE_LINES = 250
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 6
-HEAVY = ("torch", "ray", "transformers", "mlflow", "datasets", "numpy", "optuna", "matplotlib")
+HEAVY = (
+    *("torch", "ray", "transformers", "peft", "deepspeed", "datasets", "numpy"),
+    *("mlflow", "optuna", "matplotlib"),
+)
 
 
 def _part_of_file(name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from neft_ray.cli.options import DEFAULT_STORAGE, Address, Run, Storage
+from neft_ray.cli.options import DEFAULT_STORAGE, Run, Storage
 from neft_ray.errors import bad_input
 from neft_ray.journal import TrialRecord, read_records
 from neft_ray.run_directory import RunDirectory, find_run, trial_name
@@ -22,10 +22,12 @@ def export(
     rebuild: Annotated[
         bool, typer.Option(help="Train it again if its checkpoints are gone; the result is equal.")
     ] = False,
+    adapter: Annotated[
+        bool, typer.Option(help="Write the LoRA adapter alone, not merged into the model.")
+    ] = False,
     storage: Storage = DEFAULT_STORAGE,
-    address: Address = None,
 ) -> None:
-    """Write any trial as an ordinary Hugging Face folder."""
+    """Write any trial as an ordinary Hugging Face folder. RAY_ADDRESS names where to rebuild."""
     from neft_ray.export import export_trial
     from neft_ray.pipeline.rebuild import rebuild_trial
     from neft_ray.train.checkpoint import steps_in
@@ -33,9 +35,9 @@ def export(
     found = find_run(run, storage)
     record = _record(found, trial)
     if rebuild and not steps_in(found.checkpoints(record.number)):
-        rebuild_trial(found, record, address)
+        rebuild_trial(found, record, None)
     config = found.trial_config(record.number)
-    step = export_trial(found, record, config, to, f"Exported from {found.name}.")
+    step = export_trial(found, record, config, to, f"Exported from {found.name}.", adapter)
     typer.echo(f"{trial_name(record.number)}, step {step}: {to}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
@@ -14,12 +13,14 @@ from neft_ray.config.explain import explain, nearest_key, shown
 from neft_ray.config.keys import TRIAL_KEYS, describe, hint_of, takes
 from neft_ray.config.places import Finding, Path
 from neft_ray.config.space import Choice, Domain, LogUniform, Uniform, Value, grid_points
+from neft_ray.config.strategy import FsdpConfig
 from neft_ray.config.sweep import GridSearch, NoStopping, SweepConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import did_you_mean
 
 MAX_GRID_POINTS = 20_000
 
+_ABSENT = object()
 _SPACE: Path = ("sweep", "space")
 _CONTROL: Path = ("sweep", "control")
 SHARED_KEYS = {
@@ -27,7 +28,12 @@ SHARED_KEYS = {
     "workers.num": "write it under `workers`; slots are of one size",
     "workers.gpus": "write it under `workers`; slots are of one size",
     "workers.cpus": "write it under `workers`; slots are of one size",
+    "workers.timeout_seconds": "write it under `workers`; slots are of one size",
     "training.eval_every_steps": "write it under `training`; trials compare at the same steps",
+} | {
+    key: "write it under `strategy`; it spreads a trial and tunes nothing"
+    for key in TRIAL_KEYS
+    if key.startswith("strategy.")
 }
 """Keys that have one value in all trials of a sweep, and what to do instead."""
 
@@ -105,6 +111,28 @@ def _rungs(config: SweepConfig) -> Iterator[Finding]:
     yield Finding(("sweep", "scheduler", "grace_steps"), what, f"write {nearest}")
 
 
+def _shards_in_host_memory(config: SweepConfig) -> Iterator[Finding]:
+    """Only a GPU has anything to move to the host's memory."""
+    strategy = config.strategy
+    if isinstance(strategy, FsdpConfig) and strategy.cpu_offload and not config.workers.gpus:
+        what = "the shards are in the host's memory already: workers.gpus is 0"
+        remedy = "give the workers GPUs, or write cpu_offload: false"
+        yield Finding(("strategy", "cpu_offload"), what, remedy)
+
+
+def _params_dtype(config: SweepConfig) -> Iterator[Finding]:
+    """Parameters in half precision are computed with in half precision."""
+    if getattr(config.strategy, "params_dtype", "float32") == "float32":
+        return
+    searched = config.sweep.space.get("model.dtype")
+    fixed = (config.sweep.control or {}).get("model.dtype", config.model.dtype)
+    dtypes = {config.model.dtype, fixed, *(searched.corners if searched else ())}
+    if "float32" in dtypes:
+        what = "bfloat16 parameters cannot be computed with in float32"
+        remedy = "write model.dtype: bfloat16, or params_dtype: float32"
+        yield Finding(("strategy", "params_dtype"), what, remedy)
+
+
 def _control_in_space(config: SweepConfig) -> Iterator[Finding]:
     """What the control arm fixes varies in the treatment arm."""
     for key, value in (config.sweep.control or {}).items():
@@ -119,7 +147,9 @@ def _control_beside_space(config: SweepConfig) -> Iterator[Finding]:
         return  # a misspelt key may be the one that is fixed
     for key, value in (config.sweep.control or {}).items():
         if key in TRIAL_KEYS and key not in config.sweep.space:
-            base: object = functools.reduce(getattr, key.split("."), config)
+            base: object = config
+            for word in key.split("."):
+                base = getattr(base, word, _ABSENT)  # a section that is left out has no settings
             if base == value:
                 yield _same_in_both_arms(key, value, "fix another value, or search this key")
 
@@ -136,6 +166,8 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     _values: (),
     _num_trials: (("sweep", "searcher"), ("sweep", "num_trials")),
     _rungs: (("sweep", "scheduler"), ("training",)),
+    _shards_in_host_memory: (("strategy",), ("workers",)),
+    _params_dtype: (("strategy",), ("model",), _SPACE, _CONTROL),
     _control_in_space: (_SPACE, _CONTROL),
     _control_beside_space: (_SPACE, _CONTROL, *((name,) for name in TrialConfig.model_fields)),
 }

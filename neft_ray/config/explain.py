@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from neft_ray.config.base import RULE
 from neft_ray.config.keys import TRIAL_KEYS, Target, describe, follow, sections_of
-from neft_ray.config.places import Finding
+from neft_ray.config.places import Finding, dotted
 from neft_ray.errors import did_you_mean
 
 _LONGEST_SHOWN = 40
@@ -68,6 +68,8 @@ def _finding(error: dict[str, Any]) -> Finding:
             return Finding(path, "missing", f"write {describe(target.hint)}")
         case "extra_forbidden":
             siblings = {key: key for key in target.siblings}
+            if dotted(path) in TRIAL_KEYS:  # of another member of the union
+                return Finding(path, "not a key of this kind", f"known: {', '.join(siblings)}")
             return Finding(path, "unknown key", nearest_key(str(path[-1]), siblings))
         case "literal_error":
             return Finding(path, f"got {shown(given)}", _nearest(given, context["expected"]))

@@ -52,9 +52,11 @@ def follow(location: Path) -> Target:
             fields = sections[0].model_fields
             field = fields.get(str(key))
             target = Target((*target.path, key), hint_of(field), field, tuple(fields))
+        elif isinstance(key, str) and not _is_mapping(target.hint):
+            continue  # the name of a type in a union of plain values
         elif (item := _item_hint(target.hint)) is not None:
             target = Target((*target.path, key), item, target.field)
-        else:  # the name of a type in a union of plain values
+        else:
             break
     return target
 

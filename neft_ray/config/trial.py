@@ -9,7 +9,33 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from neft_ray.config.base import Count, Fraction, Name, NonNegative, Positive, Section, Seed
+from neft_ray.config.base import (
+    Count,
+    Fraction,
+    ListedOnce,
+    Name,
+    NonNegative,
+    Positive,
+    Section,
+    Seed,
+)
+from neft_ray.config.strategy import DdpConfig, StrategyConfig
+
+
+class LoraConfig(Section):
+    """Low-rank adapters (LoRA, arXiv 2106.09685) on frozen base weights."""
+
+    rank: Count = 8
+    alpha: Positive = 16.0
+    """An adapter's output is multiplied by alpha / rank."""
+    dropout: Fraction = 0.0
+    """On the input of the adapters, while training."""
+    target_modules: (
+        Literal["all-linear"] | Annotated[tuple[Name, ...], Field(min_length=1), ListedOnce]
+    ) = "all-linear"
+    """Names of the modules that get adapters; `all-linear`: all but the output layer."""
+    modules_to_save: Annotated[tuple[Name, ...], ListedOnce] = ()
+    """Names of modules that are trained whole, such as `embed_tokens`."""
 
 
 class ModelConfig(Section):
@@ -24,6 +50,11 @@ class ModelConfig(Section):
     """Run Python code that comes with the model. Only for sources you trust."""
     allow_pickle: bool = False
     """Load `.bin` weights, which can run code when opened. Otherwise safetensors only."""
+    activation_checkpointing: bool = False
+    """Compute each layer's activations again in backward instead of keeping them: less memory,
+    about a third more time, the same numbers."""
+    lora: LoraConfig | None = None
+    """Train adapters instead of the whole model; null: the whole model."""
 
 
 class SplitConfig(Section):
@@ -126,12 +157,6 @@ class TrainingConfig(Section):
     """Fixes initialisation of new parameters, data order and noise."""
 
 
-class DdpConfig(Section):
-    """Distributed data parallel: a whole copy of the model on every worker."""
-
-    kind: Literal["ddp"] = "ddp"
-
-
 class WorkersConfig(Section):
     """The processes that train one trial together."""
 
@@ -140,6 +165,9 @@ class WorkersConfig(Section):
     """GPUs of one worker."""
     cpus: Count = 1
     """CPU cores, and torch threads, of one worker."""
+    timeout_seconds: Annotated[int, Field(ge=10)] = 1800
+    """How long a worker waits for another one before the group is started anew. Longer than one
+    worker needs to write a checkpoint."""
 
 
 class TrialConfig(Section):
@@ -151,7 +179,7 @@ class TrialConfig(Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     batch: BatchConfig = BatchConfig()
     training: TrainingConfig = TrainingConfig()
-    strategy: DdpConfig = DdpConfig()
+    strategy: StrategyConfig = DdpConfig()
     workers: WorkersConfig = WorkersConfig()
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
@@ -168,7 +196,9 @@ class TrialConfig(Section):
             *parents, last = key.split(".")
             section = raw
             for parent in parents:
-                section = section.setdefault(parent, {})
+                if section.get(parent) is None:
+                    section[parent] = {}
+                section = section[parent]
             section[last] = value
         return type(self).model_validate_json(json.dumps(raw))
 
@@ -179,5 +209,11 @@ class TrialConfig(Section):
 
     @property
     def config_hash(self) -> str:
-        """The first 12 hexadecimal digits of the canonical JSON's SHA-256."""
-        return hashlib.sha256(self.canonical_json.encode()).hexdigest()[:12]
+        """The first 12 hexadecimal digits of the SHA-256 of the canonical JSON without `workers`.
+
+        How many workers compute a curve changes it by rounding alone, so that a checkpoint of two
+        workers goes on with one.
+        """
+        values = self.model_dump(mode="json", exclude={"workers"})
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -6,7 +6,7 @@ decide in which micro-batch a row is computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,9 +67,7 @@ def share_of_rank(data: TokenizedData, rows: Sequence[int], rank: int, world: in
     return [rows[index] for index in sorted(mine)]
 
 
-def micro_batches(
-    data: TokenizedData, rows: Sequence[int], config: BatchConfig
-) -> Iterator[MicroBatch]:
+def micro_batches(data: TokenizedData, rows: Sequence[int], config: BatchConfig) -> list[list[int]]:
     """Cut rows into micro-batches of at most `micro_tokens` rows × longest length.
 
     A single row longer than the budget makes a micro-batch of its own.
@@ -77,6 +75,7 @@ def micro_batches(
     order = list(rows)
     if config.kind == "bucketed":
         order.sort(key=data.length)
+    cuts = []
     start = 0
     while start < len(order):
         end, longest = start, 0
@@ -85,8 +84,29 @@ def micro_batches(
             if end > start and longest * (end + 1 - start) > config.micro_tokens:
                 break
             end += 1
-        yield collate(data, order[start:end])
+        cuts.append(order[start:end])
         start = end
+    return cuts
+
+
+def batches_of_rank(
+    data: TokenizedData, rows: Sequence[int], config: BatchConfig, rank: int, world: int
+) -> list[MicroBatch]:
+    """Return a rank's micro-batches of some rows: equally many on every rank.
+
+    Where parameters are sharded a forward is a collective, so a rank that needs fewer than the
+    others ends with fillers. All ranks know all lengths: they agree without a word.
+    """
+    cuts = [micro_batches(data, share_of_rank(data, rows, r, world), config) for r in range(world)]
+    batches = [collate(data, cut) for cut in cuts[rank]]
+    num_short = max(map(len, cuts)) - len(batches)
+    return batches + [filler(rows[0]) for _ in range(num_short)]
+
+
+def filler(sample_id: int) -> MicroBatch:
+    """Return a micro-batch of one padding token: no real token, no target, so no loss or noise."""
+    tokens = torch.zeros((1, 1), dtype=torch.int64)
+    return MicroBatch(tokens, torch.zeros_like(tokens, dtype=torch.bool), (sample_id,), (0,))
 
 
 def collate(data: TokenizedData, rows: Sequence[int]) -> MicroBatch:

@@ -1,31 +1,28 @@
-"""The Engine: how a model is spread over workers. Here: one copy per worker."""
+"""The Engine: how a model is spread over workers, and what all ways of spreading share."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, distributed, nn
-from torch.nn.parallel import DistributedDataParallel
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from neft_ray.errors import bad_input
+from neft_ray.errors import UserError, bad_input
 from neft_ray.model import SupervisedLM
-
-WEIGHTS_FILE = "weights.safetensors"
-OPTIMIZER_FILE = "optimizer.pt"
 
 
 class Engine(Protocol):
     """A model with its optimizer, on every worker of a trial."""
 
     module: nn.Module
-    """What a forward is called on."""
+    """What a forward is called on, in training and evaluation; on all ranks equally often."""
     plain: SupervisedLM
     """The model inside."""
     device: torch.device
@@ -33,7 +30,7 @@ class Engine(Protocol):
     world: int
 
     def micro_step(self, is_last: bool) -> AbstractContextManager[None]:
-        """Surround one forward and backward; only the last of a step reduces over workers."""
+        """Surround one forward and backward; only the last of a step need reduce over workers."""
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of this worker's share of the step's loss."""
@@ -45,58 +42,33 @@ class Engine(Protocol):
         """Return the elementwise sum over all ranks, on the CPU."""
 
     def save(self, folder: Path) -> None:
-        """Write this rank's part of model and optimizer into an existing folder.
+        """Write model and optimizer into an existing folder; all ranks call this.
+
+        Of the model only what is trained is written.
 
         Raises:
             OSError: If the disk is full or not writable.
         """
 
     def load(self, folder: Path) -> None:
-        """Read what `save` wrote, all or nothing.
+        """Read what `save` wrote, at any number of workers; all ranks call this.
 
         Raises:
             UserError: If it cannot be read.
         """
 
+    def close(self) -> None:
+        """Let go of memory and hooks. The engine is not used afterwards."""
 
-class DataParallel:
-    """A whole copy of the model per worker; gradients are averaged with DDP."""
 
-    def __init__(
-        self,
-        model: SupervisedLM,
-        optimizer: Optimizer,
-        clip_norm: float | None,
-        device: torch.device,
-    ) -> None:
-        self.plain = model
+class Ranks:
+    """One of the workers that train a model together."""
+
+    def __init__(self, plain: SupervisedLM, device: torch.device) -> None:
+        self.plain = plain
         self.device = device
         self.rank = distributed.get_rank() if distributed.is_initialized() else 0
         self.world = distributed.get_world_size() if distributed.is_initialized() else 1
-        self.module: nn.Module = model
-        if self.world > 1:
-            self.module = DistributedDataParallel(model)
-        self._optimizer = optimizer
-        self._clip_norm = clip_norm if clip_norm is not None else float("inf")
-
-    def micro_step(self, is_last: bool) -> AbstractContextManager[None]:
-        """See `Engine`."""
-        if isinstance(self.module, DistributedDataParallel) and not is_last:
-            return self.module.no_sync()
-        return nullcontext()
-
-    def backward(self, loss: Tensor) -> None:
-        """See `Engine`. DDP averages, so each share is multiplied by the number of workers."""
-        (loss * self.world).backward()  # type: ignore[no-untyped-call]
-
-    def step(self, learning_rate: float) -> float:
-        """See `Engine`."""
-        norm = clip_grad_norm_(self.plain.parameters(), self._clip_norm)
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
-        return float(norm)
 
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """See `Engine`."""
@@ -105,28 +77,82 @@ class DataParallel:
             distributed.all_reduce(values)
         return values.cpu()
 
-    def save(self, folder: Path) -> None:
-        """See `Engine`. Rank 0 writes; all ranks hold the same."""
-        if self.rank > 0:
-            return
-        weights = {name: p.detach().cpu() for name, p in self.plain.model.named_parameters()}
-        try:
-            save_file(weights, folder / WEIGHTS_FILE)
-            torch.save(self._optimizer.state_dict(), folder / OPTIMIZER_FILE)
-        except (SafetensorError, RuntimeError) as error:  # what both make of a full disk
-            raise OSError(f"{folder} cannot be filled ({error})") from error
+    def close(self) -> None:
+        """See `Engine`. Nothing outlives the engine."""
 
-    def load(self, folder: Path) -> None:
+
+class TorchEngine(Ranks):
+    """What the strategies share that update with a torch optimizer."""
+
+    def __init__(
+        self,
+        plain: SupervisedLM,
+        optimizer: Optimizer,
+        clip_norm: float | None,
+        device: torch.device,
+    ) -> None:
+        super().__init__(plain, device)
+        self._optimizer = optimizer
+        self._clip_norm = clip_norm if clip_norm is not None else float("inf")
+
+    def backward(self, loss: Tensor) -> None:
+        """See `Engine`. Workers are averaged, so each share is multiplied by their number."""
+        (loss * self.world).backward()  # type: ignore[no-untyped-call]
+
+    def step(self, learning_rate: float) -> float:
         """See `Engine`."""
-        try:
-            weights = load_file(folder / WEIGHTS_FILE)
-            state: dict[str, Any] = torch.load(
-                folder / OPTIMIZER_FILE, map_location=self.device, weights_only=True
-            )
-        except Exception as error:  # safetensors and torch have no common error for broken files
-            remedy = "delete this checkpoint"
-            raise bad_input(folder, f"is not a readable checkpoint ({error})", remedy) from error
-        with torch.no_grad():
-            for name, parameter in self.plain.model.named_parameters():
-                parameter.copy_(weights[name])
-        self._optimizer.load_state_dict(state)
+        norm = clip_grad_norm_(self.plain.parameters(), self._clip_norm)
+        if isinstance(norm, DTensor):
+            norm = norm.full_tensor()
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return float(norm)
+
+
+class WorkerError(OSError):
+    """Another rank failed in what all do together."""
+
+
+@contextmanager
+def together(engine: Engine) -> Iterator[None]:
+    """Wait for all ranks; what failed on one fails on every rank, so that none waits for it.
+
+    Raises:
+        UserError: What failed on this rank.
+        OSError: Likewise, or what failed on another one.
+    """
+    error: OSError | UserError | None = None
+    try:
+        yield
+    except (OSError, UserError) as failure:
+        error = failure
+    if engine.sum_over_ranks(torch.tensor([float(error is not None)])) > 0:
+        raise error or WorkerError("another worker failed")
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raise what the writers of tensors make of a full disk as an `OSError`."""
+    try:
+        yield
+    except (SafetensorError, RuntimeError) as error:
+        raise OSError(f"{folder} cannot be filled ({error})") from error
+
+
+@contextmanager
+def reading(folder: Path) -> Iterator[None]:
+    """Raise whatever the readers of tensors make of a broken file as a `UserError`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # safetensors, torch and pickle have no common error for it
+        remedy = "delete this checkpoint"
+        raise bad_input(folder, f"is not a readable checkpoint ({error})", remedy) from error
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by name; shared ones once."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}

@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.placement_group import (
     PlacementGroup,
     PlacementGroupID,
@@ -83,6 +83,10 @@ class WorkerGroup:
                 "cpus": workers.cpus,
                 "num_workers": workers.num,
             },
+            torch_config=TorchConfig(
+                backend="cpu:gloo,cuda:nccl" if workers.gpus else "gloo",
+                timeout_s=workers.timeout_seconds,
+            ),
             scaling_config=ScalingConfig(
                 num_workers=workers.num,
                 use_gpu=workers.gpus > 0,

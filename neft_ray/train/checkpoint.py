@@ -7,15 +7,11 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import torch
-
 from neft_ray.errors import Problem, StorageError, UserError
-from neft_ray.strategy.base import Engine
+from neft_ray.strategy.base import Engine, together
 
 NAME = re.compile(r"step-(\d{6,})")
 STATE_FILE = "state.json"
@@ -43,13 +39,15 @@ class State:
         step: Optimizer steps done.
         config_hash: Of the trial's configuration.
         metrics: The evaluation at that step.
-        file_bytes: Size of every file, to notice a truncated one.
+        file_bytes: Size of every file, by its path in the folder, to notice a truncated one.
+        num_workers: How many wrote it; 0 is unknown.
     """
 
     step: int
     config_hash: str
     metrics: dict[str, float]
     file_bytes: dict[str, int] = field(default_factory=dict)
+    num_workers: int = 0
 
 
 def save(engine: Engine, checkpoints: Path, state: State) -> Path:
@@ -61,15 +59,15 @@ def save(engine: Engine, checkpoints: Path, state: State) -> Path:
     final = folder_of(checkpoints, state.step)
     partial = checkpoints / f".{final.name}.partial"
     try:
-        with _together(engine):
+        with together(engine):
             if engine.rank == 0:
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
-        with _together(engine):
+        with together(engine):
             engine.save(partial)
-        with _together(engine):
+        with together(engine):
             if engine.rank == 0:
-                _seal(partial, state)
+                _seal(partial, replace(state, num_workers=engine.world))
                 shutil.rmtree(final, ignore_errors=True)
                 partial.rename(final)
     except OSError as error:
@@ -88,27 +86,22 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
     for step in reversed(steps_in(checkpoints)):
         folder = folder_of(checkpoints, step)
         try:
-            with _together(engine):
+            with together(engine):
                 if problem := damage(folder, config_hash):
                     raise UserError([problem])
                 engine.load(folder)
         except (OSError, UserError) as error:
             logger.warning("%s", error)
         else:
-            return read_state(folder)
+            state = read_state(folder)
+            if state.num_workers not in (0, engine.world):
+                logger.warning(
+                    "%s: written by %d workers, read by %d: the curve goes on within rounding, "
+                    "not bitwise",
+                    *(folder, state.num_workers, engine.world),
+                )
+            return state
     return None
-
-
-@contextmanager
-def _together(engine: Engine) -> Iterator[None]:
-    """Wait for all ranks; what failed on one fails on every rank, so that none waits for it."""
-    error: OSError | UserError | None = None
-    try:
-        yield
-    except (OSError, UserError) as failure:
-        error = failure
-    if engine.sum_over_ranks(torch.tensor([float(error is not None)])) > 0:
-        raise error or OSError("another worker failed")
 
 
 def read_state(folder: Path) -> State:
@@ -146,10 +139,10 @@ def delete(checkpoints: Path, step: int) -> None:
 def _seal(partial: Path, state: State) -> None:
     """Note what a complete checkpoint consists of, and force it to disk."""
     file_bytes = {}
-    for path in sorted(partial.iterdir()):
+    for path in sorted(path for path in partial.rglob("*") if path.is_file()):
         with path.open("rb") as file:
             os.fsync(file.fileno())
-        file_bytes[path.name] = path.stat().st_size
+        file_bytes[path.relative_to(partial).as_posix()] = path.stat().st_size
     with (partial / STATE_FILE).open("w") as file:
         json.dump(asdict(replace(state, file_bytes=file_bytes)), file, indent=2)
         file.flush()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from neft_ray.config.trial import TrialConfig
-from neft_ray.data.batches import StepOrder, collate, micro_batches, share_of_rank
+from neft_ray.data.batches import StepOrder, batches_of_rank
 from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
 from neft_ray.noise import EmbeddingNoise, Segments, metrics_of
@@ -49,11 +49,10 @@ def train(
     total_steps = order.steps_per_epoch * config.training.epochs
     for step in range(done_steps + 1, total_steps + 1):
         rows = order.rows(step)
-        mine = share_of_rank(data, rows, engine.rank, engine.world)
-        batches = list(micro_batches(data, mine, config.batch)) or [collate(data, rows[:1])]
+        batches = batches_of_rank(data, rows, config.batch, engine.rank, engine.world)
         copies = config.noise.num_copies
         passes = [(batch, copy) for batch in batches for copy in range(copies)]
-        weight = float(bool(mine)) / data.num_targets(rows) / copies
+        weight = 1.0 / data.num_targets(rows) / copies
         noise.factor = alpha_factor(config.noise, step, total_steps)
         _seed_dropout(config.training.seed, step, engine.rank)
         engine.module.train()

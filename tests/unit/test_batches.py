@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from neft_ray.config.trial import BatchConfig
-from neft_ray.data.batches import StepOrder, collate, micro_batches, share_of_rank
+from neft_ray.data.batches import StepOrder, batches_of_rank, collate, filler, share_of_rank
 from tests.unit.trial_runs import random_data
 
 DATA = random_data(num_train=60)
@@ -15,7 +15,7 @@ KINDS = ("padded", "bucketed")
 
 
 def cut(rows, kind="bucketed", micro_tokens=64):
-    return list(micro_batches(DATA, rows, BatchConfig(kind=kind, micro_tokens=micro_tokens)))
+    return batches_of_rank(DATA, rows, BatchConfig(kind=kind, micro_tokens=micro_tokens), 0, 1)
 
 
 @pytest.mark.parametrize(("num", "size"), [(60, 6), (61, 6), (5, 6), (6, 1)])
@@ -104,3 +104,22 @@ def test_ranks_get_about_the_same_number_of_tokens(world):
     shares = [share_of_rank(DATA, ROWS, rank, world) for rank in range(world)]
     loads = [sum(DATA.length(row) for row in share) for share in shares]
     assert max(loads) - min(loads) <= max(DATA.length(row) for row in ROWS) / 4
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 5, 17])
+@pytest.mark.parametrize("world", [1, 2, 3, 8])
+def test_all_ranks_have_equally_many_micro_batches_and_each_row_once(num_rows, world):
+    config = BatchConfig(micro_tokens=31)
+    of_ranks = [batches_of_rank(DATA, ROWS[:num_rows], config, r, world) for r in range(world)]
+    assert len({len(batches) for batches in of_ranks}) == 1
+    real = [b for batches in of_ranks for b in batches if any(b.lengths)]
+    assert sorted(row for batch in real for row in batch.sample_ids) == ROWS[:num_rows]
+    longest = max(len([b for b in batches if any(b.lengths)]) for batches in of_ranks)
+    assert len(of_ranks[0]) == longest
+
+
+def test_a_filler_has_no_real_token_and_no_target():
+    batch = filler(7)
+    assert batch.tokens_BT.shape == batch.targets_BT.shape == (1, 1)
+    assert not batch.targets_BT.any()
+    assert (batch.sample_ids, batch.lengths) == ((7,), (0,))

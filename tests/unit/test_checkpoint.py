@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from neft_ray.errors import StorageError
-from neft_ray.strategy.base import OPTIMIZER_FILE, WEIGHTS_FILE
+from neft_ray.strategy.ddp import OPTIMIZER_FILE, WEIGHTS_FILE
 from neft_ray.train import checkpoint
 from neft_ray.train.checkpoint import State, folder_of, load_latest, steps_in
 from neft_ray.train.metrics import evaluate

@@ -46,12 +46,12 @@ FAULTS = [
         "x.yaml:12: batch.size_examples: got 1.5; write a whole number at least 1",
     ),
     (
-        ("strategy: {kind: ddp}", "strategy: {kind: fsdp}"),
-        "x.yaml:14: strategy.kind: got the text 'fsdp'; known: ddp",
+        ("strategy: {kind: ddp}", "strategy: {kind: dpp}"),
+        "x.yaml:14: strategy.kind: unknown kind 'dpp'; did you mean 'ddp'?",
     ),
     (
         ("workers: {num: 8, gpus: 1, cpus: 4}", "workers: 8"),
-        "x.yaml:15: workers: got 8; write a section with the keys num, gpus, cpus",
+        "x.yaml:15: workers: got 8; write a section with the keys num, gpus, cpus, timeout_seconds",
     ),
     (
         ("noise.alpha: {choice: [5, 10, 15]}", "noise.alpha: {chioce: [5, 10, 15]}"),

@@ -5,14 +5,18 @@ import os
 
 import pytest
 import torch
+from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from neft_ray.errors import UserError
 from neft_ray.export import export_trial
 from neft_ray.generate import REPETITION_PENALTY, Chat
 from neft_ray.journal import COMPLETED, CONTINUE, Report, TrialRecord
+from neft_ray.model import resolve_path
 from neft_ray.run_directory import create_run
-from neft_ray.strategy.base import WEIGHTS_FILE
+from neft_ray.strategy import registry
+from neft_ray.strategy.ddp import WEIGHTS_FILE
+from neft_ray.strategy.models import BaseModels
 from neft_ray.train import checkpoint
 from tests.unit.trial_runs import build_engine, random_data, run_steps, small_config, weights
 
@@ -163,3 +167,45 @@ def test_an_exported_model_chats(trained, tmp_path):
     pieces: list[str] = []
     Chat(tmp_path / "model", "question").answer("Who left?", 12, pieces.append)
     assert "".join(pieces) == tokenizer.decode(expected, skip_special_tokens=True)
+
+
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory):
+    """A run with one trial of adapters, and its logits with dropout off."""
+    config = small_config({"model.lora.rank": 4, "optimizer.learning_rate": 0.03})
+    run = create_run(tmp_path_factory.mktemp("storage"), "tales")
+    record = TrialRecord(0, "treatment", "search", {}, 0, 0.0, 3)
+    record.reports.append(Report(3, {"select_loss": 3.0}, CONTINUE, 0.0))
+    engine = registry.build_engine(config, BaseModels(), torch.device("cpu"))
+    run_steps(engine, random_data(), config, until=3)
+    checkpoint.save(engine, run.checkpoints(0), checkpoint.State(3, config.config_hash, {}))
+    return run, record, config, logits_of(engine.plain.model.eval())
+
+
+def test_adapters_are_merged_into_an_ordinary_model(adapted, tmp_path):
+    run, record, config, logits = adapted
+    export_trial(run, record, config, tmp_path / "model", REMARK)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    base = AutoModelForCausalLM.from_pretrained(resolve_path("builtin:base"))
+    torch.testing.assert_close(logits_of(model), logits, rtol=1e-4, atol=1e-4)
+    assert (logits_of(model) - logits_of(base)).abs().max() > 0.1
+    assert dict(model.named_parameters()).keys() == dict(base.named_parameters()).keys()
+    assert "LoRA of rank 4, alpha 16; merged" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_an_adapter_alone_gives_the_model_on_its_base(adapted, tmp_path):
+    run, record, config, logits = adapted
+    export_trial(run, record, config, tmp_path / "adapter", REMARK, adapter=True)
+    base = AutoModelForCausalLM.from_pretrained(resolve_path("builtin:base"))
+    model = PeftModel.from_pretrained(base, tmp_path / "adapter")
+    assert torch.equal(logits_of(model.eval()), logits)
+    assert not (tmp_path / "adapter" / "model.safetensors").exists()
+    card = (tmp_path / "adapter" / "README.md").read_text(encoding="utf-8")
+    assert "library_name: peft" in card
+    assert "this is the adapter" in card
+
+
+def test_an_adapter_of_a_trial_without_one_is_an_error(trained, tmp_path):
+    with pytest.raises(UserError, match="t003 has no adapter"):
+        export_trial(trained[0], trained[1], CONFIG, tmp_path / "model", REMARK, adapter=True)
+    assert os.listdir(tmp_path) == []

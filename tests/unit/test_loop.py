@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from neft_ray.data.batches import micro_batches
+from neft_ray.data.batches import batches_of_rank
 from neft_ray.data.split import Split
 from neft_ray.noise import EmbeddingNoise, NoiseError, Segments
 from neft_ray.train.alpha import alpha_factor
@@ -92,9 +92,9 @@ def test_symmetric_noise_runs_everything_twice_and_averages_both_losses():
         rows = step_order(DATA, config).rows(1)
         total = 0.0
         with noise.attached(engine.plain.embedding):
-            for batch in micro_batches(DATA, rows, config.batch):
+            for batch in batches_of_rank(DATA, rows, config.batch, 0, 1):
                 with noise.on(Segments.padded(1, batch.sample_ids, batch.lengths, copy)):
-                    total += engine.plain.losses(batch, engine.device).sum().item()
+                    total += engine.module(batch.tokens_BT, batch.targets_BT).sum().item()
         losses.append(total / DATA.num_targets(rows))
     assert abs(losses[0] - losses[1]) > 1e-3
     assert symmetric[0]["train_loss"] == pytest.approx(sum(losses) / 2, rel=1e-5)
@@ -126,8 +126,8 @@ def test_first_loss_is_that_of_the_steps_rows_divided_by_their_targets():
     rows = step_order(DATA, config).rows(1)
     with torch.no_grad():
         sums = [
-            engine.plain.losses(batch, engine.device).sum().item()
-            for batch in micro_batches(DATA, rows, config.batch)
+            engine.module(batch.tokens_BT, batch.targets_BT).sum().item()
+            for batch in batches_of_rank(DATA, rows, config.batch, 0, 1)
         ]
     (first,) = run_steps(engine, DATA, config, until=1)
     assert first["train_loss"] == pytest.approx(sum(sums) / DATA.num_targets(rows), rel=1e-6)

@@ -74,7 +74,7 @@ def loss_and_gradient(model, compute):
 @pytest.mark.parametrize("kind", [*PLAIN, *CHANGED])
 def test_losses_and_gradients_are_those_of_full_logits(kind):
     model, batch = build({**PLAIN, **CHANGED}[kind]), collate(DATA, [3, 0, 7, 5])
-    loss, gradient = loss_and_gradient(model, lambda: model.losses(batch, torch.device("cpu")))
+    loss, gradient = loss_and_gradient(model, lambda: model(batch.tokens_BT, batch.targets_BT))
     expected, expected_gradient = loss_and_gradient(model, lambda: plain_losses(model.model, batch))
     assert loss.dtype == torch.float32
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-4)
@@ -85,10 +85,11 @@ def test_losses_and_gradients_are_those_of_full_logits(kind):
 @pytest.mark.parametrize("kind", [*PLAIN, *CHANGED])
 def test_logits_are_computed_where_supervised_unless_the_model_changes_them(kind):
     model, batch = build({**PLAIN, **CHANGED}[kind]), collate(DATA, [3, 0, 7])
+    model(batch.tokens_BT, batch.targets_BT)  # the first forward finds out which way to go
     sizes = []
     head = model.model.get_output_embeddings()
     head.register_forward_hook(lambda module, inputs, output: sizes.append(output.shape[:-1]))
-    model.losses(batch, torch.device("cpu"))
+    model(batch.tokens_BT, batch.targets_BT)
     num_targets = int(batch.targets_BT.sum())
     assert sum(size.numel() for size in sizes) == (
         num_targets if kind in PLAIN else batch.tokens_BT.numel()
@@ -102,23 +103,23 @@ def test_a_cap_is_noticed_though_it_hardly_changes_the_logits_of_an_untrained_mo
             parameter.normal_(std=1.0)
     batch = collate(DATA, [3, 0])
     expected = plain_losses(model.model, batch)
-    torch.testing.assert_close(model.losses(batch, torch.device("cpu")), expected)
+    torch.testing.assert_close(model(batch.tokens_BT, batch.targets_BT), expected)
 
 
 def test_many_targets_are_computed_in_chunks_with_the_same_result(monkeypatch):
     model, batch = build(PLAIN["llama"]), collate(DATA, list(range(8)))
-    whole = model.losses(batch, torch.device("cpu"))
+    whole = model(batch.tokens_BT, batch.targets_BT)
     monkeypatch.setattr(neft_ray.model, "HEAD_CHUNK_ROWS", 3)
-    torch.testing.assert_close(model.losses(batch, torch.device("cpu")), whole)
+    torch.testing.assert_close(model(batch.tokens_BT, batch.targets_BT), whole)
 
 
 def test_rows_without_targets_lose_nothing():
     model, batch = build(PLAIN["llama"]), collate(DATA, [1, 2])
     batch.targets_BT[0] = False
-    losses = model.losses(batch, torch.device("cpu"))
+    losses = model(batch.tokens_BT, batch.targets_BT)
     assert losses[0] == 0 < losses[1]
     batch.targets_BT[1] = False
-    losses = model.losses(batch, torch.device("cpu"))
+    losses = model(batch.tokens_BT, batch.targets_BT)
     losses.sum().backward()
     assert losses.tolist() == [0, 0]
 
@@ -133,7 +134,7 @@ def test_padding_changes_no_loss():
 def test_bfloat16_is_for_computing_alone():
     config = ModelConfig(path="builtin:base", dtype="bfloat16")
     model, batch = SupervisedLM(load_model(config), config.dtype), collate(DATA, [1, 2, 3])
-    losses = model.losses(batch, torch.device("cpu"))
+    losses = model(batch.tokens_BT, batch.targets_BT)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert losses.dtype == torch.float32
     exact = plain_losses(model.model, batch)

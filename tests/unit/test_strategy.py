@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from neft_ray.errors import UserError
-from neft_ray.strategy.base import OPTIMIZER_FILE, WEIGHTS_FILE
+from neft_ray.strategy.ddp import OPTIMIZER_FILE, WEIGHTS_FILE
 from tests.unit.trial_runs import build_engine, random_data, run_steps, small_config, weights
 
 CONFIG = small_config({"optimizer.clip_norm": 0.5})

@@ -22,7 +22,7 @@ from neft_ray.errors import UserError
 from neft_ray.model import SupervisedLM, load_model
 from neft_ray.noise import EmbeddingNoise
 from neft_ray.optim import build_optimizer
-from neft_ray.strategy.base import DataParallel
+from neft_ray.strategy.ddp import DataParallel
 from neft_ray.train import checkpoint
 from neft_ray.train.loop import train
 from neft_ray.train.metrics import evaluate, row_losses

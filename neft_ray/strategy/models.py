@@ -1,0 +1,61 @@
+"""Where a trial's model comes from: base weights, adapters, checkpointing, the loss around them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from neft_ray.config.strategy import DdpConfig
+from neft_ray.config.trial import ModelConfig, TrialConfig
+from neft_ray.errors import bad_input
+from neft_ray.lora import add_adapter
+from neft_ray.model import SupervisedLM, load_model
+
+
+class BaseModels:
+    """Gives every trial of a slot an untouched base model."""
+
+    def __init__(self) -> None:
+        self._config: ModelConfig | None = None
+        self._model: Any = None
+
+    def copied(self, config: TrialConfig) -> SupervisedLM:
+        """Return a copy in float32 of a base model that is kept in memory."""
+        base = config.model.model_copy(update={"lora": None})
+        if self._model is None or self._config != base:
+            self._model = load_model(base)
+            self._config = base
+        return for_training(copy.deepcopy(self._model), config)
+
+    def mapped(self, config: TrialConfig) -> SupervisedLM:
+        """Return the base model in the file's dtype, mapped from the file.
+
+        Its parameters take no memory of their own until a strategy takes its shards of them, and
+        workers on one node share what they read.
+        """
+        return for_training(load_model(config.model, "auto"), config)
+
+
+def for_training(model: Any, config: TrialConfig) -> SupervisedLM:
+    """Return a base model with a trial's adapters and activation checkpointing.
+
+    Raises:
+        UserError: If the model cannot have them.
+    """
+    if config.model.lora is not None:
+        model = add_adapter(model, config.model.lora, config.training.seed)
+    if config.model.activation_checkpointing:
+        try:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        except ValueError as error:
+            remedy = "write model.activation_checkpointing: false"
+            raise bad_input(config.model.path, str(error), remedy) from error
+    return SupervisedLM(model, compute_dtype(config))
+
+
+def compute_dtype(config: TrialConfig) -> str:
+    """Return what autocast computes in; float32 where the parameters' dtype says it already."""
+    strategy = config.strategy
+    if not isinstance(strategy, DdpConfig) and strategy.params_dtype != "float32":
+        return "float32"
+    return config.model.dtype

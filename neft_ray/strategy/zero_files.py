@@ -1,0 +1,60 @@
+"""DeepSpeed's checkpoints without its engine: another number of workers, or a whole model."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from neft_ray.strategy.base import reading, trained
+from neft_ray.strategy.zero_setup import into_log, quiet_deepspeed
+
+TAG = "zero"
+"""The folder that DeepSpeed makes inside a checkpoint."""
+
+
+def num_workers(folder: Path) -> int:
+    """Return how many workers wrote a checkpoint."""
+    return len(list((folder / TAG).glob("*_optim_states.pt")))
+
+
+def to_universal(folder: Path, target: Path) -> None:
+    """Convert a checkpoint for any number of workers, in one process.
+
+    Args:
+        folder: The checkpoint; it is not changed.
+        target: A folder to make, with the converted checkpoint in it.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    from deepspeed.checkpoint.ds_to_universal import main
+
+    with reading(folder), into_log():
+        main(
+            Namespace(
+                input_folder=str(folder / TAG),
+                output_folder=str(target / TAG),
+                num_extract_workers=1,
+                num_merge_workers=1,
+                keep_temp_folder=False,
+                strict=True,
+                inject_missing_state=True,  # stages 1 and 2 need it
+            )
+        )
+
+
+@torch.no_grad()
+def read_weights(folder: Path, model: nn.Module) -> None:
+    """Copy a checkpoint's weights into a whole model, without a process group."""
+    quiet_deepspeed()
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    with reading(folder), into_log():
+        states = get_fp32_state_dict_from_zero_checkpoint(
+            str(folder), TAG, exclude_frozen_parameters=True, lazy_mode=True
+        )
+        for name, parameter in trained(model).items():
+            parameter.copy_(states[f"model.{name}"].contiguous())
