@@ -97,7 +97,7 @@ def test_checkpointed_layers_run_again_in_backward_and_in_training_alone(checkpo
     config = small_config({"model.activation_checkpointing": checkpointing} | lora)
     model, calls = BaseModels().copied(config), []
     for layer in decoder_layers(model.model):
-        layer.mlp.register_forward_hook(lambda *_: calls.append(1))
+        layer.self_attn.register_forward_pre_hook(lambda *_: calls.append(1))
     tokens, targets = torch.arange(1, 9).view(1, 8), torch.ones(1, 8, dtype=torch.bool)
     model.eval()(tokens, targets)
     num_layers = len(decoder_layers(model.model))
