@@ -26,7 +26,7 @@ check: $(INSTALLED) ## lint, types, architecture
 	$(BIN)/pytest tests/test_architecture.py tests/test_shipped.py
 
 test: $(INSTALLED) ## every test that runs on two cores
-	$(BIN)/pytest tests -n 2 --dist loadgroup
+	$(BIN)/pytest tests -n 2 --dist loadfile
 
 wheel: $(INSTALLED) ## build dist/*.whl
 	$(BIN)/python -m build --wheel

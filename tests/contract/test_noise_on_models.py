@@ -168,6 +168,6 @@ def test_our_own_recipe_keeps_embeddings_in_float32_under_bfloat16_so_noise_is_e
     with noise.attached(model.embedding), noise.on(Segments.padded(1, [3, 4], LENGTHS)):
         model(tokens, targets).sum().backward()
     metrics = noise.pop_metrics()
-    assert dtypes == [torch.float32]
+    assert set(dtypes) == {torch.float32}
     assert metrics["noise_alpha_measured"] == pytest.approx(0.05, rel=1e-4)
     assert metrics["noise_changed_fraction"] > 0.999

@@ -174,3 +174,29 @@ def statuses(records: dict[int, TrialRecord]) -> dict[tuple, str]:
         (r.arm, r.phase, json.dumps(dict(r.values), sort_keys=True), r.seed): r.status
         for r in records.values()
     }
+
+
+def assert_same(sweep: Sweep, undisturbed: Sweep) -> None:
+    """The final tables are equal bitwise, and every report and point exists once."""
+    assert curves(sweep.records) == curves(undisturbed.records)
+    assert statuses(sweep.records) == statuses(undisturbed.records)
+    for record in sweep.records.values():
+        steps = [report.step for report in record.reports]
+        assert steps == sorted(set(steps)), "a report entered twice"
+    assert sweep.run.journal_file.read_text().count('"finish"') == 1
+    points, expected = sweep.points(), undisturbed.points()
+    assert not {key: values for key, values in points.items() if len(values) > 1}
+    assert by_identity(points) == by_identity(expected)
+
+
+def by_identity(points):
+    """Values by trial name without its number, which follows the order of starting."""
+    return {(k[0].split(" ", 1)[1], *k[1:]): values[0][0] for k, values in points.items()}
+
+
+def finished(sweep: Sweep) -> Sweep:
+    """Wait for a sweep's good end."""
+    if sweep.process is None:
+        sweep.start()
+    assert sweep.wait() == 0, sweep.told()
+    return sweep

@@ -29,9 +29,6 @@ from tests.system.servers import Server, free_port
 BIGGEST = 1.7976931348623157e308
 
 
-pytestmark = pytest.mark.xdist_group("mlflow")  # one server for all
-
-
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     server = Server(tmp_path_factory.mktemp("server") / "storage")

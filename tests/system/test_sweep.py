@@ -1,35 +1,78 @@
 """A whole sweep through the command line: what it prints, leaves behind, and refuses."""
 
 import json
+import signal
 
 import pytest
 
 from neft_ray.cli import main
 from neft_ray.journal import read_records
 from neft_ray.run_directory import find_runs
-from tests.system.runs import ASHA_WITH_ONE_SLOT, Sweep, curves, neft_ray
-
-pytestmark = pytest.mark.xdist_group("asha")  # one sweep for all, also where two processes test
+from tests.system.runs import (
+    ASHA_WITH_ONE_SLOT,
+    Sweep,
+    assert_same,
+    curves,
+    finished,
+    neft_ray,
+    statuses,
+)
 
 
 @pytest.fixture(scope="module")
-def finished(disturbed_asha):
-    """A sweep that was killed and interrupted on its way to the end."""
-    return disturbed_asha
+def asha(tmp_path_factory):
+    """ASHA with one slot, that nothing disturbs."""
+    return finished(Sweep(tmp_path_factory.mktemp("asha"), changes=ASHA_WITH_ONE_SLOT))
 
 
-def test_an_interrupted_sweep_says_how_to_go_on_and_does(finished):
-    assert "neft-ray sweep --resume" in finished.output.read_text()
-    assert finished.num_reports() > finished.reports_at_interrupt
+@pytest.fixture(scope="module")
+def disturbed(tmp_path_factory):
+    """The same, but a second driver comes, driver and worker are killed, and Ctrl-C is pressed."""
+    sweep = Sweep(tmp_path_factory.mktemp("disturbed"), changes=ASHA_WITH_ONE_SLOT)
+    sweep.start()
+    sweep.wait_for_reports(1)
+    sweep.second_driver = neft_ray("sweep", "--resume", sweep.run.root)
+    sweep.wait_for_reports(6)
+    sweep.kill_driver()
+    sweep.resume()
+    sweep.wait_for_reports(sweep.num_reports() + 4)
+    sweep.kill("RayTrainWorker")
+    sweep.wait_for_reports(sweep.num_reports() + 3)
+    sweep.process.send_signal(signal.SIGINT)
+    assert sweep.wait() == 130, sweep.told()
+    sweep.reports_at_interrupt = sweep.num_reports()
+    sweep.resume()
+    return finished(sweep)
 
 
-def test_a_second_driver_is_refused(finished):
-    assert finished.second_driver.returncode == 2
-    assert "is working on this run" in " ".join(finished.second_driver.stderr.split())
+def test_asha_with_one_slot_is_the_same_after_kills_and_ctrl_c(asha, disturbed):
+    assert_same(disturbed, asha)
+    assert "stopped" in statuses(asha.records).values(), "no trial was cut: the test shows nothing"
+    decisions = [
+        [(report.step, report.decision) for report in record.reports]
+        for record in asha.records.values()
+    ]
+    assert decisions == [
+        [(report.step, report.decision) for report in record.reports]
+        for record in disturbed.records.values()
+    ]
+    crashes = sum(record.num_crashes for record in disturbed.records.values())
+    assert crashes == 1, "the worker's; the end of a driver is no crash of its trials"
+    disturbed.assert_nothing_is_left()
 
 
-def test_a_sweep_leaves_report_model_and_no_superfluous_checkpoint(finished):
-    run = finished.run
+def test_an_interrupted_sweep_says_how_to_go_on_and_does(disturbed):
+    assert "neft-ray sweep --resume" in disturbed.output.read_text()
+    assert disturbed.num_reports() > disturbed.reports_at_interrupt
+
+
+def test_a_second_driver_is_refused(disturbed):
+    assert disturbed.second_driver.returncode == 2
+    assert "is working on this run" in " ".join(disturbed.second_driver.stderr.split())
+
+
+def test_a_sweep_leaves_report_model_and_no_superfluous_checkpoint(disturbed):
+    run = disturbed.run
     assert (run.report / "index.html").is_file()
     assert {"config.json", "model.safetensors", "tokenizer.json", "README.md"} <= {
         path.name for path in run.best_model.iterdir()
@@ -39,16 +82,16 @@ def test_a_sweep_leaves_report_model_and_no_superfluous_checkpoint(finished):
     assert not run.scratch.exists()
 
 
-def test_mlflow_holds_parent_children_and_champion(finished):
+def test_mlflow_holds_parent_children_and_champion(disturbed):
     from neft_ray.tracking.mlflow_store import MlflowStore
 
-    client = MlflowStore(None, finished.storage, "kill").client
+    client = MlflowStore(None, disturbed.storage, "kill").client
     experiment = client.get_experiment_by_name("kill")
     runs = client.search_runs([experiment.experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in runs if "mlflow.parentRunId" in run.data.tags]
     assert len(parents) == 1 and parents[0].info.status == "FINISHED"
-    assert len(children) == len(finished.records)
+    assert len(children) == len(disturbed.records)
     assert {run.info.status for run in children} == {"FINISHED"}
     noisy = next(run for run in children if float(run.data.params["noise.alpha"]) > 0)
     assert abs(noisy.data.metrics["noise_relative_norm"] - 1) < 0.05
@@ -57,23 +100,23 @@ def test_mlflow_holds_parent_children_and_champion(finished):
     assert int(client.get_model_version_by_alias("kill", "champion").version) == 1
 
 
-def test_a_cold_start_per_trial_gives_the_same_numbers_and_stop_stops(finished, tmp_path):
+def test_a_cold_start_per_trial_gives_the_same_numbers_and_stop_stops(disturbed, tmp_path):
     cold = Sweep(tmp_path, changes=ASHA_WITH_ONE_SLOT | {"warm": False})
     cold.start()
     cold.wait_for_reports(6)  # of two trials at least: one has four
     stopped = neft_ray("stop", cold.run.root)
     assert stopped.returncode == 0 and "is stopped" in stopped.stdout
     assert cold.wait() == 130
-    ours, warm = curves(cold.records), curves(finished.records)
+    ours, warm = curves(cold.records), curves(disturbed.records)
     assert ours and ours == {key: warm[key] for key in ours}
     cold.assert_nothing_is_left()
 
 
-def test_two_workers_give_the_curve_of_one(finished, tmp_path):
-    record = next(r for r in finished.records.values() if r.arm == "treatment")
+def test_two_workers_give_the_curve_of_one(disturbed, tmp_path):
+    record = next(r for r in disturbed.records.values() if r.arm == "treatment")
     settings = {**record.values, "training.seed": record.seed, "workers.num": 2}
     given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    done = neft_ray("train", finished.file, "--set", f"storage={tmp_path}", *given)
+    done = neft_ray("train", disturbed.file, "--set", f"storage={tmp_path}", *given)
     assert done.returncode == 0, done.stdout + done.stderr
     (alone,) = read_records(find_runs(tmp_path)[-1].journal_file).values()
     for theirs, ours in zip(record.reports, alone.reports, strict=False):
@@ -82,8 +125,8 @@ def test_two_workers_give_the_curve_of_one(finished, tmp_path):
     assert alone.reports[-1].step == alone.num_steps and "report_loss" in alone.reports[-1].metrics
 
 
-def test_the_commands_that_look_at_runs_work(finished):
-    run, storage = finished.run, finished.storage
+def test_the_commands_that_look_at_runs_work(disturbed):
+    run, storage = disturbed.run, disturbed.storage
     listed = neft_ray("ls", "--storage", storage)
     assert run.name[:20] in listed.stdout.replace("\n", "") and "finished" in listed.stdout
     shown = neft_ray("status", run.root)
@@ -95,11 +138,11 @@ def test_the_commands_that_look_at_runs_work(finished):
     assert answer.returncode == 0 and "you>" in answer.stdout and len(answer.stdout) > 120
 
 
-def test_any_trial_can_be_exported(finished, tmp_path):
-    run = finished.run
+def test_any_trial_can_be_exported(disturbed, tmp_path):
+    run = disturbed.run
     gone = next(
         record
-        for record in finished.records.values()
+        for record in disturbed.records.values()
         if not list(run.checkpoints(record.number).glob("step-*"))
     )
     name, target = f"t{gone.number:03d}", tmp_path / "model"
@@ -110,9 +153,9 @@ def test_any_trial_can_be_exported(finished, tmp_path):
     assert (target / "model.safetensors").is_file()
 
 
-def test_resume_with_a_changed_setting_says_which(finished):
+def test_resume_with_a_changed_setting_says_which(disturbed):
     result = neft_ray(
-        "sweep", finished.file, "--resume", finished.run.root, "--set", "training.epochs=9"
+        "sweep", disturbed.file, "--resume", disturbed.run.root, "--set", "training.epochs=9"
     )
     assert result.returncode == 2
     assert "training.epochs: was 4 when the run started, is 9" in " ".join(result.stderr.split())
