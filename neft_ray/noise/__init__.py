@@ -12,6 +12,7 @@ GPU), `telemetry` measures what became of it, `hook` and `follow` put it on a mo
 """
 
 from neft_ray.noise.draws import DISTRIBUTIONS, Key
+from neft_ray.noise.follow import following
 from neft_ray.noise.hook import EmbeddingNoise
 from neft_ray.noise.segments import NoiseError, Segment, Segments
 from neft_ray.noise.telemetry import metrics_of
@@ -23,5 +24,6 @@ __all__ = [
     "NoiseError",
     "Segment",
     "Segments",
+    "following",
     "metrics_of",
 ]

@@ -8,7 +8,6 @@ beside the embedding; the random bits come from a stream of the same key.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 
 import torch
@@ -16,36 +15,10 @@ from torch import Tensor
 
 from neft_ray.noise.draws import DISTRIBUTIONS, NOISE, draw
 from neft_ray.noise.segments import NoiseError
+from neft_ray.noise.stretch import EXACT, STOCHASTIC, Stretch
 
 CHUNK_ENTRIES = 2**16
 """Large enough for few calls, small enough for the cache: a quarter of a megabyte of float32."""
-
-STOCHASTIC: dict[torch.dtype, tuple[int, float]] = {
-    torch.bfloat16: (16, 1.0),
-    torch.float16: (13, 2.0**-112),
-}
-"""Of a float32, the bits that a dtype drops, after multiplying by the factor: it maps the smallest
-normal number onto float32's, so that subnormal numbers too lose just these bits."""
-EXACT = (torch.float32, torch.float64)
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Consecutive entries of the flattened embeddings that share a key and a scale.
-
-    Attributes:
-        begin: The first entry.
-        count: How many.
-        first: The draw that belongs to the first entry.
-        words: The generator's key.
-        rounding_stream: Where stochastic rounding takes its draws.
-    """
-
-    begin: int
-    count: int
-    first: int
-    words: tuple[int, int]
-    rounding_stream: int
 
 
 def add_noise(

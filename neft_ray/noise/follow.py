@@ -17,7 +17,7 @@ RANK_STRIDE = 2**32
 
 
 @contextmanager
-def following(noise: EmbeddingNoise, model: Any) -> Iterator[None]:
+def following(noise: EmbeddingNoise, model: Any) -> Iterator[EmbeddingNoise]:
     """Noise every training forward of a Hugging Face model inside a `with` block.
 
     A training forward is one in training mode with gradients on: never one of `generate` or of a
@@ -44,7 +44,7 @@ def following(noise: EmbeddingNoise, model: Any) -> Iterator[None]:
         before = model.register_forward_pre_hook(announcer.before, with_kwargs=True)
         after = model.register_forward_hook(announcer.after, always_call=True)
         try:
-            yield
+            yield noise
         finally:
             before.remove()
             after.remove()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, Self
+from typing import Literal, Self
 from weakref import WeakValueDictionary
 
 import torch
@@ -113,22 +113,6 @@ class EmbeddingNoise:
             yield self
         finally:
             self.detach()
-
-    @contextmanager
-    def follow(self, model: Any) -> Iterator[EmbeddingNoise]:
-        """Noise the training forwards of a Hugging Face model in somebody else's loop.
-
-        Sequences are read from the `attention_mask` and restarting `position_ids` that the model
-        is given; the key is (seed, number of the training forward, rank, position in the
-        micro-batch), as there are no sample ids. More in `neft_ray.noise.follow.following`.
-
-        Raises:
-            NoiseError: If the model is an encoder-decoder, or a forward cannot be noised.
-        """
-        from neft_ray.noise.follow import following
-
-        with following(self, model):
-            yield self
 
     @contextmanager
     def on(self, segments: Segments) -> Iterator[None]:

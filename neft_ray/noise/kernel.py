@@ -13,8 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from neft_ray.noise.add import STOCHASTIC, Stretch
 from neft_ray.noise.draws import DRAWS_PER_BLOCK, NOISE, NUM_VALUES, table
+from neft_ray.noise.stretch import STOCHASTIC, Stretch
 
 BLOCKS = tl.constexpr(128)
 """Each makes 16 draws, so a program noises 2,048 entries."""

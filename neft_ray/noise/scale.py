@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from neft_ray.noise.add import Stretch
 from neft_ray.noise.draws import Key
 from neft_ray.noise.segments import NoiseError, Segment, Segments
+from neft_ray.noise.stretch import Stretch
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from transformers import (
 )
 from transformers.integrations.neftune import activate_neftune
 
-from neft_ray.noise import EmbeddingNoise, NoiseError, Segments
+from neft_ray.noise import EmbeddingNoise, NoiseError, Segments, following
 from tests.contract.others import ALPHA, added_to, llama, tokens
 
 
@@ -104,7 +104,7 @@ def test_noise_that_never_fires_on_an_encoder_decoder_is_an_error(name):
     handle = activate_neftune(model, 1000.0)
     assert torch.equal(model(**call).logits, clean)
     handle.remove()
-    with pytest.raises(NoiseError, match="encoder-decoder"), EmbeddingNoise(5).follow(model):
+    with pytest.raises(NoiseError, match="encoder-decoder"), following(EmbeddingNoise(5), model):
         pass
     noise = EmbeddingNoise(5)
     with (
@@ -135,7 +135,7 @@ def test_reference_passes_and_generation_in_training_mode_are_clean():
         assert not torch.allclose(model(ids).logits, reference, atol=0.01)
     assert not torch.allclose(model.generate(ids, **greedy).logits[0], generated, atol=0.01)
     handle.remove()
-    with EmbeddingNoise(50.0).follow(model):
+    with following(EmbeddingNoise(50.0), model):
         with torch.no_grad():
             assert torch.equal(model(ids).logits, reference)
         assert torch.equal(model.generate(ids, **greedy).logits[0], generated)
@@ -220,6 +220,6 @@ def test_embeddings_that_are_leaves_can_be_noised_in_place():
     with pytest.raises(RuntimeError, match="leaf Variable that requires grad"):
         model(ids)
     handle.remove()
-    with EmbeddingNoise(ALPHA).follow(model) as noise:
+    with following(EmbeddingNoise(ALPHA), model) as noise:
         model(ids).logits.sum().backward()
         assert noise.pop_metrics()["noise_alpha_measured"] == pytest.approx(ALPHA, rel=1e-4)

@@ -10,7 +10,7 @@ from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from neft_ray.config.trial import ModelConfig
 from neft_ray.model import load_model
-from neft_ray.noise import EmbeddingNoise
+from neft_ray.noise import EmbeddingNoise, following
 from tests.contract.others import ALPHA, WIDTH, added_to, llama, tokens
 from tests.unit.trial_runs import build_engine, random_data, run_steps, small_config
 
@@ -86,7 +86,7 @@ def test_an_interrupted_training_leaves_no_hook_behind(tmp_path):
     with pytest.raises(AttributeError, match="neftune_noise_alpha"):
         embedding(tokens(1, 4))
     model = llama()
-    with pytest.raises(KeyboardInterrupt), EmbeddingNoise(ALPHA).follow(model):
+    with pytest.raises(KeyboardInterrupt), following(EmbeddingNoise(ALPHA), model):
         model(tokens(1, 4))
         interrupt()
     assert added_to(model.get_input_embeddings(), tokens(1, 4)).eq(0).all()
@@ -131,7 +131,7 @@ def test_the_reference_pass_of_preference_training_is_clean(tmp_path, tokenizer,
         seen["training" if torch.is_grad_enabled() else "reference"] = mean_norm
 
     layer.register_forward_pre_hook(look)
-    with EmbeddingNoise(ALPHA).follow(model) if whose == "ours" else nullcontext():
+    with following(EmbeddingNoise(ALPHA), model) if whose == "ours" else nullcontext():
         trained.train()
     norm = pytest.approx(ALPHA / math.sqrt(3), rel=0.05)
     assert seen == {"training": norm, "reference": norm if whose == "theirs" else 0.0}

@@ -16,7 +16,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from neft_ray.noise import EmbeddingNoise, NoiseError
+from neft_ray.noise import EmbeddingNoise, NoiseError, following
 
 ALPHA, WIDTH = 5.0, 64
 
@@ -55,7 +55,7 @@ def norm(piece) -> float:
 
 def test_rows_without_a_mask_are_one_sequence_each(model):
     noise = EmbeddingNoise(ALPHA)
-    with noise.follow(model):
+    with following(noise, model):
         added = embeddings_in(model, noise, {"input_ids": tokens(3, 40)})
     assert [norm(row) for row in added] == pytest.approx([1, 1, 1], abs=0.05)
     assert abs(torch.corrcoef(added.flatten(1))[0, 1]) < 0.06
@@ -66,7 +66,7 @@ def test_padding_on_either_side_is_untouched_and_short_rows_get_their_own_scale(
     mask = torch.ones(2, 40, dtype=torch.long)
     pad = slice(0, 28) if side == "left" else slice(12, 40)
     mask[1, pad] = 0
-    with EmbeddingNoise(ALPHA).follow(model) as noise:
+    with following(EmbeddingNoise(ALPHA), model) as noise:
         added = embeddings_in(model, noise, {"input_ids": tokens(2, 40), "attention_mask": mask})
     assert added[1, pad].eq(0).all()
     assert [norm(row) for row in added] == pytest.approx([1, 1], abs=0.06)
@@ -75,7 +75,7 @@ def test_padding_on_either_side_is_untouched_and_short_rows_get_their_own_scale(
 def test_packed_documents_are_told_by_their_position_ids(model):
     lengths = [10, 50, 1, 39]
     positions = torch.cat([torch.arange(length) for length in lengths])[None]
-    with EmbeddingNoise(ALPHA).follow(model) as noise:
+    with following(EmbeddingNoise(ALPHA), model) as noise:
         added = embeddings_in(
             model, noise, {"input_ids": tokens(1, 100), "position_ids": positions}
         )
@@ -87,7 +87,7 @@ def test_each_forward_has_other_noise_and_the_same_calls_the_same(model):
     inputs = {"input_ids": tokens(2, 30)}
 
     def two(seed):
-        with EmbeddingNoise(ALPHA, seed).follow(model) as noise:
+        with following(EmbeddingNoise(ALPHA, seed), model) as noise:
             return [embeddings_in(model, noise, inputs) for _ in range(2)]
 
     first, again, other = two(1), two(1), two(2)
@@ -101,7 +101,7 @@ def test_ranks_differ(model, monkeypatch):
     def at(rank):
         monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
         monkeypatch.setattr(torch.distributed, "get_rank", lambda: rank)
-        with EmbeddingNoise(ALPHA).follow(model) as noise:
+        with following(EmbeddingNoise(ALPHA), model) as noise:
             return embeddings_in(model, noise, {"input_ids": tokens(2, 30)}).flatten()
 
     assert abs(torch.corrcoef(torch.stack([at(0), at(1)]))[0, 1]) < 0.06
@@ -111,7 +111,7 @@ def test_generate_and_reference_passes_are_clean_in_training_mode(model):
     ids = tokens(1, 10)
     greedy = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
     clean, logits = model.generate(ids, **greedy), model(ids).logits.detach()
-    with EmbeddingNoise(50.0).follow(model) as noise:
+    with following(EmbeddingNoise(50.0), model) as noise:
         assert model.training
         assert torch.equal(model.generate(ids, **greedy), clean)
         with torch.no_grad():
@@ -125,7 +125,7 @@ def test_generate_and_reference_passes_are_clean_in_training_mode(model):
 def test_it_ends_with_the_block_whatever_happens(model):
     ids = tokens(1, 10)
     clean = model(ids).logits
-    with pytest.raises(KeyboardInterrupt), EmbeddingNoise(50.0).follow(model):
+    with pytest.raises(KeyboardInterrupt), following(EmbeddingNoise(50.0), model):
         model(ids)
         raise KeyboardInterrupt
     assert torch.equal(model(ids).logits, clean)
@@ -134,7 +134,7 @@ def test_it_ends_with_the_block_whatever_happens(model):
 
 
 def test_an_error_inside_a_forward_is_the_one_that_is_raised_and_the_next_forward_is_noised(model):
-    with EmbeddingNoise(50.0).follow(model) as noise:
+    with following(EmbeddingNoise(50.0), model) as noise:
         with pytest.raises(IndexError):
             model(torch.full((1, 4), 1000))
         assert norm(embeddings_in(model, noise, {"input_ids": tokens(1, 40)})) > 9
@@ -144,7 +144,7 @@ def test_a_checkpointed_model_is_recomputed_with_the_same_noise(model):
     ids, grads = tokens(2, 9), []
     for recomputed in (False, True):
         model.zero_grad()
-        with EmbeddingNoise(50.0).follow(model):
+        with following(EmbeddingNoise(50.0), model):
             if recomputed:
                 run = functools.partial(checkpoint, use_reentrant=False)
                 loss = run(lambda ids: model(ids, labels=ids).loss, ids)
@@ -156,7 +156,7 @@ def test_a_checkpointed_model_is_recomputed_with_the_same_noise(model):
 
 
 def test_telemetry_says_what_was_added(model):
-    with EmbeddingNoise(ALPHA).follow(model) as noise:
+    with following(EmbeddingNoise(ALPHA), model) as noise:
         model(tokens(2, 30))
         metrics = noise.pop_metrics()
     assert metrics["noise_alpha_measured"] == pytest.approx(ALPHA, rel=1e-4)
@@ -175,7 +175,10 @@ def test_telemetry_says_what_was_added(model):
 )
 def test_an_encoder_decoder_is_refused(build, config):
     model = build(config)
-    with pytest.raises(NoiseError, match="is an encoder-decoder"), EmbeddingNoise(5).follow(model):
+    with (
+        pytest.raises(NoiseError, match="is an encoder-decoder"),
+        following(EmbeddingNoise(5), model),
+    ):
         pass
 
 
@@ -183,7 +186,7 @@ def test_a_wrapper_without_an_embedding_is_refused(model):
     wrapped = torch.nn.ModuleList([model])
     with (
         pytest.raises(NoiseError, match="no get_input_embeddings"),
-        EmbeddingNoise(5).follow(wrapped),
+        following(EmbeddingNoise(5), wrapped),
     ):
         pass
 
@@ -193,30 +196,33 @@ def test_a_forward_that_does_not_read_the_hooked_embedding_is_an_error(model):
     model.get_input_embeddings = lambda: embedding
     with (
         pytest.raises(NoiseError, match="fired 0 times"),
-        EmbeddingNoise(5).follow(model),
+        following(EmbeddingNoise(5), model),
     ):
         model(tokens(1, 5))
 
 
 def test_embeddings_in_place_of_tokens_are_an_error(model):
     given = torch.zeros(1, 5, WIDTH)
-    with pytest.raises(NoiseError, match="without input_ids"), EmbeddingNoise(5).follow(model):
+    with pytest.raises(NoiseError, match="without input_ids"), following(EmbeddingNoise(5), model):
         model(inputs_embeds=given)
 
 
 def test_a_mask_that_does_not_say_where_sequences_lie_is_an_error(model):
     mask = torch.zeros(1, 1, 5, 5)
-    with pytest.raises(NoiseError, match=r"shape \(1, 1, 5, 5\)"), EmbeddingNoise(5).follow(model):
+    with (
+        pytest.raises(NoiseError, match=r"shape \(1, 1, 5, 5\)"),
+        following(EmbeddingNoise(5), model),
+    ):
         model(tokens(1, 5), attention_mask=mask)
 
 
 def test_two_noises_on_one_model_are_an_error_and_the_same_one_again_is_one(model):
     with (
-        EmbeddingNoise(5).follow(model),
+        following(EmbeddingNoise(5), model),
         pytest.raises(NoiseError, match="already has a noise hook"),
-        EmbeddingNoise(5).follow(model),
+        following(EmbeddingNoise(5), model),
     ):
         pass
     noise = EmbeddingNoise(ALPHA)
-    with noise.follow(model), noise.attached(model.get_input_embeddings()):
+    with following(noise, model), noise.attached(model.get_input_embeddings()):
         assert len(model.get_input_embeddings()._forward_hooks) == 1

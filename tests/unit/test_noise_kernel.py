@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from neft_ray.noise.add import Stretch, add_noise
+from neft_ray.noise.add import add_noise
 from neft_ray.noise.draws import DISTRIBUTIONS, Key
+from neft_ray.noise.stretch import Stretch
 
 ROOT = Path(__file__).parents[2]
 WORDS = [Key(1, 2, 3).words, Key(2**63 + 5, 2, 4).words]
