@@ -1,8 +1,8 @@
 """Holds predicted memory against measured: `python benchmarks/memory.py [--json FILE]`.
 
 Predicted: `neft_ray.memory`, which sees no weights. Measured: the most bytes of live tensors in
-the third step of the real loop on the real engines, counted operation by operation; on a GPU, the
-most that its allocator gave out.
+any of three steps of the real loop on the real engines, counted operation by operation; on a GPU,
+the most that its allocator gave out.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import distributed
-from torch.multiprocessing import start_processes
+from torch import distributed, multiprocessing
 
 from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
 from neft_ray.data.prepare import TokenizedData
@@ -53,6 +52,13 @@ ROWS = 2
 KINDS: dict[str, dict[str, Any]] = {
     "ddp, 1 worker": {"workers.num": 1},
     "ddp": {"workers.num": 2},
+    "zero 2, 4 workers": {"workers.num": 4, "strategy.kind": "deepspeed"},
+    "zero 3, 4 workers": {
+        "workers.num": 4,
+        "strategy.kind": "deepspeed",
+        "strategy.zero_stage": 3,
+    },
+    "fsdp, 4 workers": {"workers.num": 4, "strategy.kind": "fsdp"},
     "zero 1": {"workers.num": 2, "strategy.kind": "deepspeed", "strategy.zero_stage": 1},
     "zero 2": {"workers.num": 2, "strategy.kind": "deepspeed", "strategy.zero_stage": 2},
     "zero 3": {"workers.num": 2, "strategy.kind": "deepspeed", "strategy.zero_stage": 3},
@@ -67,7 +73,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lora, checkpointing": LORA | CHECKPOINTING,
     "bfloat16": {"model.dtype": "bfloat16"},
     "1 micro-step": {"micro_steps": 1},
+    "gathered once": {"strategy.reshard_after_forward": False},
+    "half": {"model.dtype": "bfloat16", "strategy.params_dtype": "bfloat16"},
 }
+"""What differs from float32 with two micro-steps; `half`: bfloat16 parameters, not autocast."""
+APPLIES = {"half": ("fsdp", "zero 1", "zero 2", "zero 3"), "gathered once": ("fsdp",)}
 
 
 def cases(only: str = "") -> list[tuple[str, TrialConfig]]:
@@ -85,7 +95,8 @@ def cases(only: str = "") -> list[tuple[str, TrialConfig]]:
                     "batch.micro_tokens": ROWS * sizes["tokens"],
                     "data.max_length_tokens": sizes["tokens"],
                 }
-                if only in name:
+                few = "4 workers" in kind and variant not in ("", "1 micro-step")
+                if only in name and kind in APPLIES.get(variant, KINDS) and not few:
                     found.append((name, _config(model).with_values(values)))
     return found
 
@@ -118,23 +129,21 @@ def random_rows(config: TrialConfig) -> TokenizedData:
 
 
 def measured(config: TrialConfig, device: torch.device) -> int:
-    """Return the peak bytes of this worker in the last of some steps."""
+    """Return the peak bytes of this worker in any of some steps."""
     torch.manual_seed(0)
     data, models, counter = random_rows(config), BaseModels(), LiveBytes()
     noise = EmbeddingNoise(config.noise.alpha, config.training.seed, config.noise.length)
-    with counter:
+    with counter.counting():
         engine = build_engine(config, models, device)
+        counter.reset_peak()
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
         with noise.attached(engine.plain.embedding):
             for metrics in train(engine, data, noise, config):
-                found = counter.peak
-                if device.type == "cuda":
-                    found = torch.cuda.max_memory_allocated(device)
-                    torch.cuda.reset_peak_memory_stats(device)
-                counter.reset_peak()
                 if metrics["step"] == STEPS:
                     break
     engine.close()
-    return found
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else counter.peak
 
 
 def _as_worker(rank: int, names: list[str], folder: str, world: int) -> None:
@@ -165,10 +174,10 @@ def _as_worker(rank: int, names: list[str], folder: str, world: int) -> None:
 def measure(named: list[tuple[str, TrialConfig]]) -> dict[str, int]:
     """Return measured bytes by case, the fullest worker of each."""
     with tempfile.TemporaryDirectory() as folder:
-        for world in (1, 2):
+        for world in (1, 2, 4):
             names = [name for name, config in named if config.workers.num == world]
             if names and (not torch.cuda.is_available() or torch.cuda.device_count() >= world):
-                start_processes(
+                multiprocessing.start_processes(  # type: ignore[no-untyped-call, attr-defined]
                     _as_worker, (names, folder, world), nprocs=world, start_method="spawn"
                 )
         lines = Path(folder, "found.jsonl").read_text().splitlines()
@@ -185,7 +194,7 @@ def main() -> None:
     write_models()
     named = cases(given.only)
     found = measure(named)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, config in named:
         if name in found:
             gpus = {"workers.gpus": 1.0 if torch.cuda.is_available() else 0.0}

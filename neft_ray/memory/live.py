@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sums the sizes of all storages that an operation has read or made and that still exist.
 
     A storage counts once however many views it has, and no longer once the last of them is gone.
@@ -26,7 +26,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.peak = 0
         self.sizes: dict[int, int] = {}
@@ -71,29 +71,20 @@ class LiveBytes(TorchDispatchMode):
                 self.see(leaf)
         return made
 
-    def __enter__(self) -> LiveBytes:
-        self._resizing = _resizes(self)
-        self._resizing.__enter__()
-        return super().__enter__()
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count for the duration of a `with` block, also storages that change their size."""
+        original = torch.UntypedStorage.resize_
 
-    def __exit__(self, *error: Any) -> None:
-        super().__exit__(*error)
-        self._resizing.__exit__(*error)
+        def resize(storage: torch.UntypedStorage, size: int) -> Any:  # as FSDP2 frees and fills
+            result = original(storage, size)
+            if id(storage) in self._references:
+                self._set(id(storage), size)
+            return result
 
-
-@contextmanager
-def _resizes(counter: LiveBytes) -> Iterator[None]:
-    """Tell a counter of storages that are emptied and filled in place, as FSDP2 does."""
-    original = torch.UntypedStorage.resize_
-
-    def resize(storage: torch.UntypedStorage, size: int) -> Any:
-        result = original(storage, size)
-        if id(storage) in counter._references:
-            counter._set(id(storage), size)
-        return result
-
-    torch.UntypedStorage.resize_ = resize
-    try:
-        yield
-    finally:
-        torch.UntypedStorage.resize_ = original
+        torch.UntypedStorage.resize_ = resize  # type: ignore[method-assign, assignment]
+        try:
+            with self:
+                yield
+        finally:
+            torch.UntypedStorage.resize_ = original  # type: ignore[method-assign]

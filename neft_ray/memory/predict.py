@@ -9,7 +9,8 @@ import torch
 
 from neft_ray.config.strategy import DdpConfig, DeepspeedConfig, FsdpConfig, StrategyConfig
 from neft_ray.config.trial import TrialConfig
-from neft_ray.memory.held import FLOAT, HALF, Held, Setting, peak
+from neft_ray.memory.held import FLOAT, HALF, Held, Setting
+from neft_ray.memory.ledgers import peak
 from neft_ray.memory.trace import Trace, trace_step
 
 STRATEGIES: dict[str, StrategyConfig] = {
@@ -99,7 +100,12 @@ class Predictor:
         Raises:
             UserError: If the model cannot be traced.
         """
-        setting = Setting(config.strategy, config.workers.num, self.shape.accumulates)
+        setting = Setting(
+            config.strategy,
+            config.workers.num,
+            self.shape.accumulates,
+            gloo=config.workers.gpus == 0,
+        )
         trace = self._trace(config, setting)
         held = peak(trace, setting)
         offloaded = _offloaded(held, config.strategy)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -24,12 +23,12 @@ from torch._subclasses.fake_tensor import (
 
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import bad_input
-from neft_ray.memory.live import LiveBytes
+from neft_ray.memory.recorder import ROOT, Moment, Recorder
 from neft_ray.model import SupervisedLM, decoder_layers, resolve_path
 from neft_ray.strategy.models import for_training
 
-ROOT = -1
-"""The group of all that lies outside the decoder layers."""
+SMALL_ELEMENTS = 10**5
+"""DeepSpeed's `stage3_param_persistence_threshold`: parameters no larger stay gathered."""
 
 
 @dataclass(frozen=True)
@@ -45,36 +44,21 @@ class Group:
     trained: int
 
 
-@dataclass
-class Moment:
-    """A stretch of the step in which no gradient is added and no layer entered or left.
-
-    Attributes:
-        backward: Whether it lies in the backward.
-        group: The decoder layer at work, or `ROOT`.
-        made: Trained elements whose gradients are complete, by group.
-        activations: Bytes alive at its peak beside parameters and complete gradients.
-        logits: How many of them the loss head has made.
-    """
-
-    backward: bool
-    group: int
-    made: dict[int, int]
-    activations: int = 0
-    logits: int = 0
-
-
 @dataclass(frozen=True)
 class Trace:
     """What one forward and backward holds, from which every strategy's memory follows.
 
     Attributes:
         base: Elements of the model without adapters.
+        embedding: Elements of the input embedding.
+        small: Elements in parameters of at most `SMALL_ELEMENTS`.
         groups: The parameters by group.
         moments: In order of time.
     """
 
     base: int
+    embedding: int
+    small: int
     groups: dict[int, Group]
     moments: list[Moment]
 
@@ -98,7 +82,7 @@ def trace_step(
     Raises:
         UserError: If the model cannot run on fake tensors.
     """
-    recorder = _Recorder()
+    recorder = Recorder()
     try:
         with torch.device("meta"):
             plain = _from_description(config, dtype)
@@ -109,7 +93,7 @@ def trace_step(
             tokens = torch.zeros(shape, dtype=torch.int64)
             model._direct_head = _head_is_plain(model.model, tokens[:1])
             groups = _groups(model)
-            with recorder:
+            with recorder.counting():
                 recorder.begin(model, groups)
                 losses = model(tokens, torch.ones(shape, dtype=torch.bool))
                 recorder.enter(ROOT, backward=True)
@@ -128,7 +112,10 @@ def trace_step(
         )
         for index, parameters in groups.items()
     }
-    return Trace(base, sizes, recorder.moments)
+    numels = [p.numel() for parameters in groups.values() for p in parameters]
+    small = sum(numel for numel in numels if numel <= SMALL_ELEMENTS)
+    embedding = sum(p.numel() for p in model.embedding.parameters())
+    return Trace(base, embedding, small, sizes, recorder.moments)
 
 
 def _from_description(config: TrialConfig, dtype: torch.dtype) -> Any:
@@ -136,13 +123,20 @@ def _from_description(config: TrialConfig, dtype: torch.dtype) -> Any:
     from transformers.initialization import no_init_weights
 
     given = config.model
-    described = AutoConfig.from_pretrained(
-        resolve_path(given.path), revision=given.revision, trust_remote_code=given.trust_remote_code
-    )
-    with no_init_weights():
-        model = AutoModelForCausalLM.from_config(
-            described, dtype=dtype, trust_remote_code=given.trust_remote_code
+    trusts = given.trust_remote_code
+    path = resolve_path(given.path)
+    try:
+        described = AutoConfig.from_pretrained(
+            path, revision=given.revision, trust_remote_code=trusts
         )
+    except (OSError, ValueError) as error:
+        remedy = "give a folder with config.json, or a hub name you can reach"
+        raise bad_input(
+            given.path, f"its configuration cannot be read ({error})", remedy
+        ) from error
+    with no_init_weights():
+        model = AutoModelForCausalLM.from_config(described, dtype=dtype, trust_remote_code=trusts)
+    model.tie_weights()  # left out with the initialisation
     model.config.use_cache = False
     return model
 
@@ -190,100 +184,3 @@ def _one_document_per_row() -> Iterator[None]:
         yield
     finally:
         masking_utils.find_packed_sequence_indices = original
-
-
-class _Recorder(LiveBytes):
-    """Writes down the moments of a step."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.moments: list[Moment] = []
-        self._held = 0  # parameters, buffers and complete gradients
-        self._in_head: dict[int, int] = {}
-        self._logits = 0
-        self._at_head = False
-        self._made: dict[int, int] = {}
-
-    def begin(self, model: SupervisedLM, groups: dict[int, list[nn.Parameter]]) -> None:
-        """Start to record; what is alive now stays alive."""
-        for tensor in [*model.parameters(), *model.buffers()]:
-            self.see(tensor)
-        self._held = self.now
-        self.enter(ROOT, backward=False)
-        layers = decoder_layers(model.model)
-        for index, layer in enumerate(layers):
-            is_last = index == len(layers) - 1
-            layer.register_forward_pre_hook(partial(self._enter_layer, index), with_kwargs=True)
-            layer.register_forward_hook(partial(self._leave_layer, index, is_last))
-        for index, parameters in groups.items():
-            for parameter in parameters:
-                if parameter.requires_grad:
-                    hook = partial(self._complete, index)
-                    parameter.register_post_accumulate_grad_hook(hook)
-
-    @property
-    def in_backward(self) -> bool:
-        """Whether the backward has begun."""
-        return bool(self.moments) and self.moments[-1].backward
-
-    def enter(self, group: int, backward: bool, at_head: bool = False) -> None:
-        """Begin a moment."""
-        begins = backward and not self.in_backward
-        self._at_head = at_head or begins
-        self.moments.append(Moment(backward, group, dict(self._made)))
-        self._note()
-
-    def _enter_layer(self, index: int, layer: nn.Module, args: Any, kwargs: Any) -> None:
-        if self.in_backward:
-            return  # computed again
-        self.enter(index, backward=False)
-        given = args[0] if args else kwargs["hidden_states"]
-        if index == 0 and given.requires_grad:
-            given.register_hook(lambda _: self.enter(ROOT, backward=True))
-
-    def _leave_layer(
-        self, index: int, is_last: bool, layer: nn.Module, args: Any, output: Any
-    ) -> None:
-        if self.in_backward:
-            return
-        made = output if isinstance(output, Tensor) else output[0]
-        made.register_hook(lambda _: self.enter(index, backward=True))
-        self.enter(ROOT, backward=False, at_head=is_last)
-
-    def _complete(self, group: int, parameter: Tensor) -> None:
-        """Count a gradient as complete."""
-        assert parameter.grad is not None
-        key = id(parameter.grad.untyped_storage())
-        self._held += self.sizes[key]
-        self._logits -= self._in_head.pop(key, 0)
-        self._made[group] = self._made.get(group, 0) + parameter.numel()
-        now = self.moments[-1]
-        self.moments.append(Moment(now.backward, now.group, dict(self._made)))
-        self._note()
-
-    def _set(self, key: int, size: int) -> None:
-        if self._at_head and self.sizes.get(key) != size:
-            self._logits += size - self._in_head.get(key, 0)
-            self._in_head[key] = size
-        super()._set(key, size)
-        if self.moments:
-            self._note()
-
-    def _gone(self, key: int) -> None:
-        self._logits -= self._in_head.pop(key, 0)
-        super()._gone(key)
-
-    def _note(self) -> None:
-        activations, now = self.now - self._held, self.moments[-1]
-        if activations > now.activations:
-            now.activations, now.logits = activations, self._logits
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        """Take every token as supervised: how many are True in a mask is not known here."""
-        if func is torch.ops.aten.nonzero.default:
-            made = args[0].new_empty((args[0].numel(), args[0].ndim), dtype=torch.int64)
-            self.see(made)
-            return made
-        return super().__torch_dispatch__(func, types, args, kwargs)
