@@ -141,18 +141,17 @@ class SupervisedLM(nn.Module):
             return self._row_losses(tokens_BT, targets_BT)
 
     def _row_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        predicts_BT = targets_BT[:, 1:]
-        labels_N = tokens_BT[:, 1:][predicts_BT]
-        rows_N = predicts_BT.nonzero()[:, 0]
+        rows_N, before_N = targets_BT[:, 1:].nonzero(as_tuple=True)
+        labels_N = tokens_BT[rows_N, before_N + 1]
         if self._direct_head:
             body = self.model.get_decoder()  # type: ignore[operator]
             hidden_BTD = body(input_ids=tokens_BT, use_cache=False).last_hidden_state
             logits_of = self.model.get_output_embeddings()  # type: ignore[operator]
-            inputs_ND = hidden_BTD[:, :-1][predicts_BT]
+            inputs_ND = hidden_BTD[rows_N, before_N]
         else:
             logits_of = nn.Identity()
             output = self.model(input_ids=tokens_BT, use_cache=False)
-            inputs_ND = output.logits[:, :-1][predicts_BT]
+            inputs_ND = output.logits[rows_N, before_N]
         losses_N = torch.cat(
             [
                 functional.cross_entropy(logits_of(inputs).float(), labels, reduction="none")

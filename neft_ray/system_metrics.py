@@ -1,7 +1,8 @@
-"""System metrics of this node, under the names MLflow's own monitor uses."""
+"""What this node has, and how busy it is, under the names MLflow's own monitor uses."""
 
 from __future__ import annotations
 
+import os
 import time
 
 import psutil
@@ -31,3 +32,13 @@ class SystemMetrics:
             "system/process_memory_usage_megabytes": psutil.Process().memory_info().rss / MEGABYTE,
             "system/disk_usage_percentage": psutil.disk_usage("/").percent,
         }
+
+
+def host_memory_bytes() -> int:
+    """Return this node's memory, used or not."""
+    return int(psutil.virtual_memory().total)
+
+
+def num_cores() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0))

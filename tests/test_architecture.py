@@ -22,7 +22,7 @@ LAYERS = [
     "noise data optim tracking journal run_directory lora",
     "model",  # above data: its loss reads micro-batches
     "strategy",  # above model: an engine holds one
-    "train generate",
+    "train generate memory",
     "worker export",
     "sweep plan report",
     "pipeline terminal",

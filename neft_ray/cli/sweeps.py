@@ -19,6 +19,8 @@ from neft_ray.plan import Plan, make_plan
 from neft_ray.run_directory import RunDirectory, find_run
 
 File = Annotated[Path | None, typer.Argument(help="A sweep file.", show_default=False)]
+Compare = Annotated[bool, typer.Option(help="Memory under all strategies and stages.")]
+Memory = Annotated[bool, typer.Option(help="Warn of trials that do not fit this machine's memory.")]
 Resume = Annotated[
     str | None, typer.Option(metavar="RUN", help="Go on with this run: a folder, or 'latest'.")
 ]
@@ -30,12 +32,18 @@ def quickstart(overrides: Overrides = None) -> None:
     _run("sweep", config, None, None)
 
 
-def validate(files: Annotated[list[Path], typer.Argument(help="Sweep files.")]) -> None:
+def validate(
+    files: Annotated[list[Path], typer.Argument(help="Sweep files.")], memory: Memory = False
+) -> None:
     """Check sweep files: every key, type, bound, and every corner of the search space."""
+    from neft_ray.cli.memory import warn_of_memory
+
     problems: list[Problem] = []
     for file in files:
         try:
-            load_sweep(file)
+            config = load_sweep(file)
+            if memory:
+                warn_of_memory(Console(stderr=True), file, config)
         except UserError as error:
             problems += error.problems
         else:
@@ -45,9 +53,12 @@ def validate(files: Annotated[list[Path], typer.Argument(help="Sweep files.")]) 
 
 
 def plan(
-    file: Annotated[Path, typer.Argument(help="A sweep file.")], overrides: Overrides = None
+    file: Annotated[Path, typer.Argument(help="A sweep file.")],
+    overrides: Overrides = None,
+    compare: Compare = False,
 ) -> None:
-    """Show what a sweep would do: trials, arms, rungs, and steps against the full grid."""
+    """Show what a sweep would do: trials, arms, rungs, steps, and a worker's memory."""
+    from neft_ray.cli.memory import print_memory
     from neft_ray.pipeline.session import open_data
 
     config = load_sweep(file, overrides or [])
@@ -57,6 +68,8 @@ def plan(
     rows = data.data(config.trial).summary["rows"]
     console.print(f"rows     {', '.join(f'{count} {name}' for name, count in rows.items())}")
     _print_plan(console, made)
+    longest = data.data(config.trial).summary["longest_tokens"]
+    print_memory(console, config, longest, compare)
 
 
 def sweep(

@@ -19,7 +19,12 @@ from neft_ray.strategy.base import Ranks, reading, together, trained, writing
 from neft_ray.strategy.checks import enough_parameters
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.zero_files import TAG, num_workers, read_weights, to_universal
-from neft_ray.strategy.zero_setup import engine_config, into_log, prepare_deepspeed
+from neft_ray.strategy.zero_setup import (
+    engine_config,
+    into_log,
+    prepare_deepspeed,
+    reduce_bucket_elements,
+)
 
 __all__ = ["ZeroEngine", "build", "read_weights"]
 
@@ -37,6 +42,8 @@ def build(config: TrialConfig, models: BaseModels, device: torch.device) -> Zero
     enough_parameters(model, config.workers.num)
     optimizer = build_optimizer(model, config.optimizer)  # in shards, matrices have one dimension
     settings = engine_config(strategy, config.optimizer.clip_norm)
+    num_trained = sum(p.numel() for p in trained(model).values())
+    settings["zero_optimization"]["reduce_bucket_size"] = reduce_bucket_elements(num_trained)
     prepare_deepspeed()
     if sharded:
         shard(model, settings)

@@ -13,6 +13,9 @@ from neft_ray.config.strategy import DeepspeedConfig
 
 logger = logging.getLogger("neft_ray")
 
+REDUCE_BUCKET_ELEMENTS = 500_000_000
+"""DeepSpeed's default for `reduce_bucket_size`."""
+
 
 def quiet_deepspeed() -> None:
     """Import DeepSpeed, and send what it says to this package's log."""
@@ -46,6 +49,14 @@ def into_log() -> Iterator[None]:
     finally:
         for line in printed.getvalue().splitlines():
             logger.debug("deepspeed: %s", line)
+
+
+def reduce_bucket_elements(num_trained: int) -> int:
+    """Return the size of the buffer in which gradients are sent, at most DeepSpeed's own.
+
+    DeepSpeed allocates the whole buffer however small the model is.
+    """
+    return min(REDUCE_BUCKET_ELEMENTS, num_trained)
 
 
 def engine_config(config: DeepspeedConfig, clip_norm: float | None) -> dict[str, Any]:

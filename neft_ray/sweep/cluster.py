@@ -14,6 +14,7 @@ import ray
 
 from neft_ray.config.trial import WorkersConfig
 from neft_ray.errors import bad_input
+from neft_ray.system_metrics import num_cores
 
 LOCAL = "local"
 ENVIRONMENT = {
@@ -64,7 +65,7 @@ def check_fits_locally(workers: WorkersConfig, address: str | None) -> None:
         UserError: If it needs more cores than there are.
     """
     if _address(address) == LOCAL:
-        Cluster(_num_cores(), math.inf).num_slots(workers, None)
+        Cluster(num_cores(), math.inf).num_slots(workers, None)
 
 
 @contextmanager
@@ -80,7 +81,7 @@ def ray_cluster(address: str | None) -> Iterator[Cluster]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if address == LOCAL:
         # One core more than there are, for the slots themselves; Cluster does not count it.
-        options |= {"num_cpus": _num_cores() + 1, "dashboard_host": "127.0.0.1"}
+        options |= {"num_cpus": num_cores() + 1, "dashboard_host": "127.0.0.1"}
         # Ray Train's clean-up after a killed slot asks the dashboard.
         options["include_dashboard"] = True
         # One machine is not preempted: one process less to start per slot.
@@ -88,7 +89,7 @@ def ray_cluster(address: str | None) -> Iterator[Cluster]:
     ray.init(address=address, **options)
     try:
         resources = ray.cluster_resources()
-        cpus = _num_cores() if address == LOCAL else resources.get("CPU", 0.0)
+        cpus = num_cores() if address == LOCAL else resources.get("CPU", 0.0)
         yield Cluster(float(cpus), float(resources.get("GPU", 0.0)))
     finally:
         ray.shutdown()
@@ -96,7 +97,3 @@ def ray_cluster(address: str | None) -> Iterator[Cluster]:
 
 def _address(given: str | None) -> str:
     return given or os.environ.get("RAY_ADDRESS") or LOCAL
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0))

@@ -1,0 +1,86 @@
+"""Prints what a trial's workers hold, and warns where it is too much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from neft_ray.config.sweep import SweepConfig
+from neft_ray.errors import Problem, UserError
+
+if TYPE_CHECKING:  # it loads torch
+    from neft_ray.memory.fit import Room
+    from neft_ray.memory.predict import Prediction, Predictor
+
+
+def print_memory(
+    console: Console, config: SweepConfig, longest_tokens: int | None, compare: bool
+) -> None:
+    """Show one worker's memory under the file's strategy, or under all of them."""
+    from neft_ray.memory.fit import problem, room_of
+    from neft_ray.memory.predict import Predictor
+
+    predictor = Predictor(config.trial, longest_tokens)
+    room = room_of(config, config.sweep.slots)
+    try:
+        named = list(predictor.compared()) if compare else [("this file", config.trial)]
+        rows = [(name, predictor.of(trial)) for name, trial in named]
+        found = problem(config.name, predictor, room)
+    except UserError as error:
+        console.print(f"memory   unknown: {error}", soft_wrap=True)
+        return
+    _print_table(console, predictor, room, rows)
+    _warn(console, found)
+
+
+def warn_of_memory(console: Console, file: Path, config: SweepConfig) -> None:
+    """Say so where a file's trial will not fit, or where that is not known; data are not read."""
+    from neft_ray.memory.fit import problem, room_of
+    from neft_ray.memory.predict import Predictor
+
+    room = room_of(config, config.sweep.slots)
+    if room.size is None:
+        console.print(f"{file}: memory {room.what}", soft_wrap=True, highlight=False)
+        return
+    try:
+        _warn(console, problem(str(file), Predictor(config.trial), room))
+    except UserError as error:
+        console.print(f"{file}: memory unknown: {error}", soft_wrap=True, highlight=False)
+
+
+def _warn(console: Console, found: Problem | None) -> None:
+    if found is not None:
+        console.print(f"warning: {found}", style="yellow", soft_wrap=True, highlight=False)
+
+
+def _print_table(
+    console: Console,
+    predictor: Predictor,
+    room: Room,
+    rows: Sequence[tuple[str, Prediction]],
+) -> None:
+    from neft_ray.memory.fit import GIGABYTE, fits
+    from neft_ray.memory.held import Held
+
+    kinds = [field.name for field in fields(Held)]
+    table = Table("GB of a worker", *kinds, "host", "peak", "fits")
+    places = 4 if max(prediction.device for _, prediction in rows) < GIGABYTE else 1
+    for name, prediction in rows:
+        amounts = [getattr(prediction.held, kind) for kind in kinds]
+        amounts += [prediction.host, prediction.device]
+        answer = {None: "unknown", True: "yes", False: "no"}[fits(prediction, room)]
+        table.add_row(name, *(f"{amount / GIGABYTE:.{places}f}" for amount in amounts), answer)
+    console.print(table)
+    shape = predictor.shape
+    size = "" if room.size is None else f"{room.size / GIGABYTE:.3g} GB, "
+    console.print(
+        f"memory   at the fullest moment of a step, tensors alone, for micro-batches of "
+        f"{shape.rows} × {shape.tokens} tokens, all of them targets; of {size}{room.what}",
+        soft_wrap=True,
+        highlight=False,
+    )

@@ -1,0 +1,156 @@
+"""The memory of a trial's workers: the largest micro-batch, traced once, under any strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+
+from neft_ray.config.strategy import DdpConfig, DeepspeedConfig, FsdpConfig, StrategyConfig
+from neft_ray.config.trial import TrialConfig
+from neft_ray.memory.held import FLOAT, HALF, Held, Setting
+from neft_ray.memory.ledgers import peak
+from neft_ray.memory.trace import Trace, trace_step
+
+STRATEGIES: dict[str, StrategyConfig] = {
+    "ddp": DdpConfig(),
+    "fsdp": FsdpConfig(),
+    "zero 1": DeepspeedConfig(zero_stage=1),
+    "zero 2": DeepspeedConfig(zero_stage=2),
+    "zero 3": DeepspeedConfig(zero_stage=3),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The largest micro-batch that training can meet, every token of it supervised.
+
+    Attributes:
+        rows: Rows.
+        tokens: Tokens of each.
+        accumulates: Whether a step may need more than one of them on a worker.
+    """
+
+    rows: int
+    tokens: int
+    accumulates: bool
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What one worker holds at the fullest moment of a step.
+
+    Attributes:
+        held: On the worker's device, by kind.
+        offloaded: Bytes that the strategy moves to the host (or its disk).
+        base: Bytes of the untouched base model, kept on the host for the next trial.
+        on_host: Whether the device is the host: a worker without a GPU.
+    """
+
+    held: Held
+    offloaded: float
+    base: float
+    on_host: bool
+
+    @property
+    def device(self) -> float:
+        """Bytes on the worker's device."""
+        return self.held.total + (self.host if self.on_host else 0)
+
+    @property
+    def host(self) -> float:
+        """Bytes on the host beside what is on the device."""
+        return self.offloaded + self.base
+
+
+def largest_micro_batch(config: TrialConfig, longest_tokens: int | None = None) -> Shape:
+    """Return the largest micro-batch that training can meet.
+
+    Args:
+        config: The trial.
+        longest_tokens: The longest row of the data where it is known.
+    """
+    batch, limit = config.batch, config.data.max_length_tokens
+    longest = min(limit, longest_tokens or limit)
+    share = -(-batch.size_examples // config.workers.num)
+    rows = min(share, -(-batch.micro_tokens // longest))
+    tokens = min(longest, max(batch.micro_tokens // rows, 1))
+    if batch.micro_tokens < longest:
+        rows, tokens = 1, longest
+    return Shape(rows, tokens, share * longest > batch.micro_tokens and share > 1)
+
+
+class Predictor:
+    """Predicts one trial under any strategy; each model is traced once.
+
+    Attributes:
+        config: The trial.
+        shape: What it is predicted for.
+    """
+
+    def __init__(self, config: TrialConfig, longest_tokens: int | None = None) -> None:
+        self.config = config
+        self.shape = largest_micro_batch(config, longest_tokens)
+        self._traces: dict[str, Trace] = {}
+
+    def of(self, config: TrialConfig) -> Prediction:
+        """Return the prediction for the trial, or a variant of its model and strategy.
+
+        Raises:
+            UserError: If the model cannot be traced.
+        """
+        setting = Setting(
+            config.strategy,
+            config.workers.num,
+            self.shape.accumulates,
+            gloo=config.workers.gpus == 0,
+        )
+        trace = self._trace(config, setting)
+        held = peak(trace, setting)
+        offloaded = _offloaded(held, config.strategy)
+        whole = isinstance(config.strategy, DdpConfig) or (
+            isinstance(config.strategy, DeepspeedConfig) and config.strategy.zero_stage < 3
+        )
+        base = FLOAT * (trace.base if whole else 0)
+        return Prediction(
+            _without(held, offloaded), sum(offloaded.values()), base, config.workers.gpus == 0
+        )
+
+    def compared(self) -> Iterator[tuple[str, TrialConfig]]:
+        """Yield all strategies and stages, with and without checkpointing and adapters."""
+        model = self.config.model
+        adapters = [None] if model.lora is None else [None, model.lora]
+        for lora in adapters:
+            for checkpointing in (False, True):
+                changed = model.model_copy(
+                    update={"lora": lora, "activation_checkpointing": checkpointing}
+                )
+                for name, strategy in STRATEGIES.items():
+                    words = [name, "lora" if lora else "", "checkpointing" if checkpointing else ""]
+                    variant = {"model": changed, "strategy": strategy}
+                    yield " + ".join(filter(None, words)), self.config.model_copy(update=variant)
+
+    def _trace(self, config: TrialConfig, setting: Setting) -> Trace:
+        dtype = torch.bfloat16 if setting.size == HALF else torch.float32
+        key = f"{config.model.model_dump_json()} {dtype}"
+        if key not in self._traces:
+            self._traces[key] = trace_step(config, (self.shape.rows, self.shape.tokens), dtype)
+        return self._traces[key]
+
+
+def _offloaded(held: Held, strategy: StrategyConfig) -> dict[str, float]:
+    """Return what a strategy moves off the device, by kind."""
+    kinds: list[str] = []
+    if isinstance(strategy, FsdpConfig) and strategy.cpu_offload:
+        kinds = ["parameters", "gradients", "optimizer"]
+    if isinstance(strategy, DeepspeedConfig):
+        if strategy.offload_optimizer != "none":
+            kinds += ["optimizer", "gradients"]
+        if strategy.offload_params != "none":
+            kinds += ["parameters"]
+    return {kind: getattr(held, kind) for kind in kinds}
+
+
+def _without(held: Held, offloaded: dict[str, float]) -> Held:
+    return replace(held, **dict.fromkeys(offloaded, 0.0))
