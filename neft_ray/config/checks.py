@@ -13,7 +13,7 @@ from neft_ray.config.explain import explain, nearest_key, shown
 from neft_ray.config.keys import TRIAL_KEYS, describe, hint_of, takes
 from neft_ray.config.places import Finding, Path
 from neft_ray.config.space import Choice, Domain, LogUniform, Uniform, Value, grid_points
-from neft_ray.config.strategy import FsdpConfig
+from neft_ray.config.strategy import DeepspeedConfig, FsdpConfig
 from neft_ray.config.sweep import GridSearch, NoStopping, SweepConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import did_you_mean
@@ -30,6 +30,7 @@ SHARED_KEYS = {
     "workers.cpus": "write it under `workers`; slots are of one size",
     "workers.timeout_seconds": "write it under `workers`; slots are of one size",
     "training.eval_every_steps": "write it under `training`; trials compare at the same steps",
+    "training.async_checkpoints": "write it under `training`; it changes no curve",
 } | {
     key: "write it under `strategy`; it spreads a trial and tunes nothing"
     for key in TRIAL_KEYS
@@ -120,6 +121,14 @@ def _shards_in_host_memory(config: SweepConfig) -> Iterator[Finding]:
         yield Finding(("strategy", "cpu_offload"), what, remedy)
 
 
+def _async_checkpoints(config: SweepConfig) -> Iterator[Finding]:
+    """DeepSpeed's shards are written where they are, not from a copy."""
+    if config.training.async_checkpoints and isinstance(config.strategy, DeepspeedConfig):
+        what = "DeepSpeed writes its checkpoints while training waits"
+        remedy = "write async_checkpoints: false, or strategy: {kind: fsdp}"
+        yield Finding(("training", "async_checkpoints"), what, remedy)
+
+
 def _params_dtype(config: SweepConfig) -> Iterator[Finding]:
     """Parameters in half precision are computed with in half precision."""
     if getattr(config.strategy, "params_dtype", "float32") == "float32":
@@ -167,6 +176,7 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     _num_trials: (("sweep", "searcher"), ("sweep", "num_trials")),
     _rungs: (("sweep", "scheduler"), ("training",)),
     _shards_in_host_memory: (("strategy",), ("workers",)),
+    _async_checkpoints: (("training",), ("strategy",)),
     _params_dtype: (("strategy",), ("model",), _SPACE, _CONTROL),
     _control_in_space: (_SPACE, _CONTROL),
     _control_beside_space: (_SPACE, _CONTROL, *((name,) for name in TrialConfig.model_fields)),

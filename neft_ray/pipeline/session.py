@@ -17,7 +17,10 @@ from neft_ray.sweep.driver import DataCache
 from neft_ray.tracking.mlflow_store import MlflowStore
 
 PACKAGES = ("ray", "torch", "transformers", "mlflow", "optuna")
-FREE_ON_RESUME = ("sweep.slots", "sweep.keep_checkpoints", "sweep.max_failures", "storage")
+FREE_ON_RESUME = (
+    *("sweep.slots", "sweep.keep_checkpoints", "sweep.max_failures", "storage"),
+    "training.async_checkpoints",
+)
 """What may change when a run goes on: nothing that changes a result."""
 
 
