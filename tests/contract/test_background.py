@@ -1,4 +1,4 @@
-"""Strategies on bad disks: nothing is reported before it is saved, and all workers fail together."""
+"""Strategies on bad disks: no report precedes its checkpoint, and all workers fail together."""
 
 from types import SimpleNamespace
 
