@@ -133,10 +133,7 @@ def _params_dtype(config: SweepConfig) -> Iterator[Finding]:
     """Parameters in half precision are computed with in half precision."""
     if getattr(config.strategy, "params_dtype", "float32") == "float32":
         return
-    searched = config.sweep.space.get("model.dtype")
-    fixed = (config.sweep.control or {}).get("model.dtype", config.model.dtype)
-    dtypes = {config.model.dtype, fixed, *(searched.corners if searched else ())}
-    if "float32" in dtypes:
+    if "float32" in config.values_of("model.dtype"):
         what = "bfloat16 parameters cannot be computed with in float32"
         remedy = "write model.dtype: bfloat16, or params_dtype: float32"
         yield Finding(("strategy", "params_dtype"), what, remedy)
