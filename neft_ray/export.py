@@ -19,6 +19,7 @@ from neft_ray.model import load_model, load_tokenizer
 from neft_ray.run_directory import RunDirectory, trial_name
 from neft_ray.strategy.registry import STRATEGIES
 from neft_ray.train import checkpoint
+from neft_ray.train.contents import altered, damage
 
 
 def export_trial(
@@ -75,7 +76,7 @@ def export_trial(
 
 
 def _tuned_model(folder: Path, config: TrialConfig, adapter: bool) -> Any:
-    if problem := checkpoint.damage(folder, config.config_hash):
+    if problem := damage(folder, config.config_hash) or altered(folder):
         raise UserError([problem])
     model = load_model(config.model)
     if config.model.lora is not None:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,12 @@ from neft_ray.strategy.registry import build_engine
 from neft_ray.strategy.roll_call import naming_the_lost
 from neft_ray.system_metrics import SystemMetrics
 from neft_ray.tracking.points import MetricsLog
-from neft_ray.train import checkpoint
 from neft_ray.train.alpha import wrong_alpha
+from neft_ray.train.checkpoint import load_latest
+from neft_ray.train.contents import State
 from neft_ray.train.loop import num_steps, train
 from neft_ray.train.metrics import RowLosses, evaluate
+from neft_ray.train.reports import Reports
 
 logger = logging.getLogger("neft_ray")
 
@@ -65,11 +68,12 @@ class Link:
         self._stop_ref = self._mailbox.wait_for_stop.remote(order.number)
         return order
 
-    def report(self, engine: Engine, number: int, step: int, metrics: dict[str, float]) -> bool:
+    def report(self, engine: Engine, number: int, state: State) -> bool:
         """Send an evaluation, wait for the decision, and return whether to stop."""
         stops = False
         if engine.rank == 0:
-            stops = ray.get(self._mailbox.report.remote(self._process, number, step, metrics))
+            there = self._mailbox.report
+            stops = ray.get(there.remote(self._process, number, state.step, state.metrics))
         return agreed(engine, stops)
 
     def should_stop(self, engine: Engine) -> bool:
@@ -124,19 +128,21 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
 
 
 def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tuple[str, str]:
-    folder = Path(order.trial_folder)
+    folder, training = Path(order.trial_folder), config.training
     data = TokenizedData.load(Path(order.data_folder))
-    noise = EmbeddingNoise.of(config.noise, config.training.seed)
-    state = checkpoint.load_latest(engine, folder / "checkpoints", config.config_hash)
+    noise = EmbeddingNoise.of(config.noise, training.seed)
+    report = partial(link.report, engine, order.number)
+    reports = Reports(engine, folder / "checkpoints", training.async_checkpoints, report)
+    state = load_latest(engine, folder / "checkpoints", config.config_hash)
     done, last = (state.step if state else 0), num_steps(data, config)
     logger.info("trial %d: step %d of %d, %s", order.number, done, last, order.config_json)
     system = SystemMetrics()
     # The report of this step may have been lost with the process that sent it; it counts once.
-    if state and link.report(engine, order.number, done, state.metrics):
+    if state and report(state):
         return STOPPED, ""
     if state and not math.isfinite(state.metrics["select_loss"]):
         return DIVERGED, f"the select loss is not finite at step {done}"
-    with noise.attached(engine.plain.embedding), _metrics_log(engine, folder) as log:
+    with noise.attached(engine.plain.embedding), _metrics_log(engine, folder) as log, reports:
         for metrics in train(engine, data, noise, config, done):
             step = int(metrics.pop("step"))
             log(step, metrics | system.due())
@@ -144,17 +150,18 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
                 return FAILED, wrong
             if not all(map(math.isfinite, (metrics["train_loss"], metrics["grad_norm"]))):
                 return DIVERGED, f"the training loss or gradient is not finite at step {step}"
-            if step % config.training.eval_every_steps == 0 or step == last:
+            if step % training.eval_every_steps == 0 or step == last:
+                if reports.wait():
+                    return STOPPED, ""
                 results, rows = evaluate(engine, data, config, order.with_report)
                 log(step, results)
                 _save_rows(engine, folder, step, rows)
-                state = checkpoint.State(step, config.config_hash, results)
-                checkpoint.save(engine, folder / "checkpoints", state)
-                if link.report(engine, order.number, step, results) and step < last:
+                state = State(step, config.config_hash, results)
+                if reports.add(state) and step < last:
                     return STOPPED, ""
                 if not math.isfinite(results["select_loss"]):
                     return DIVERGED, f"the select loss is not finite at step {step}"
-            elif link.should_stop(engine):
+            elif reports.poll() or link.should_stop(engine):
                 return STOPPED, ""
             if step < last and agreed(engine, (folder / CANCEL_FILE).exists()):
                 return CANCELLED, f"by hand at step {step}"
@@ -192,11 +199,11 @@ def _save_rows(engine: Engine, folder: Path, step: int, rows: RowLosses | None) 
     if engine.rank > 0 or rows is None:
         return
     folder = folder / "report_rows"
-    partial = folder / f".step-{step:06d}.npz"
+    unfinished = folder / f".step-{step:06d}.npz"
     try:
         folder.mkdir(exist_ok=True)
-        np.savez(partial, sample_ids=rows.sample_ids, losses=rows.losses, counts=rows.counts)
-        partial.rename(folder / f"step-{step:06d}.npz")
+        np.savez(unfinished, sample_ids=rows.sample_ids, losses=rows.losses, counts=rows.counts)
+        unfinished.rename(folder / f"step-{step:06d}.npz")
     except OSError as error:
         raise StorageError.of(folder, error) from error
 

@@ -181,3 +181,15 @@ def test_the_command_line_loads_no_framework_before_a_command_runs() -> None:
     loaded = _loaded_by("neft_ray.cli")
     assert "typer" in loaded
     assert not loaded.intersection(HEAVY)
+
+
+def test_validating_a_file_that_needs_nothing_of_the_machine_loads_no_framework() -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from neft_ray.cli.sweeps import validate
+validate(sorted(Path({str(ROOT / "sweeps")!r}).glob("*.yaml")))
+print(*sys.modules)"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert not set(result.stdout.split()).intersection(HEAVY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,8 @@ from neft_ray.errors import ExitCode, Problem, UserError, bad_input
 from neft_ray.journal import read_records
 from neft_ray.plan import Plan, make_plan
 from neft_ray.run_directory import RunDirectory, find_run
+from neft_ray.strategy.checks import sweep_problems
+from neft_ray.sweep.address import is_here
 
 File = Annotated[Path | None, typer.Argument(help="A sweep file.", show_default=False)]
 Compare = Annotated[bool, typer.Option(help="Memory under all strategies and stages.")]
@@ -35,7 +38,7 @@ def quickstart(overrides: Overrides = None) -> None:
 def validate(
     files: Annotated[list[Path], typer.Argument(help="Sweep files.")], memory: Memory = False
 ) -> None:
-    """Check sweep files: every key, type, bound, and every corner of the search space."""
+    """Check sweep files: every key, type, bound, every corner of the search space, this machine."""
     from neft_ray.cli.memory import warn_of_memory
 
     problems: list[Problem] = []
@@ -46,7 +49,10 @@ def validate(
                 warn_of_memory(Console(stderr=True), file, config)
         except UserError as error:
             problems += error.problems
-        else:
+            continue
+        lacking = sweep_problems(config) if is_here() else []
+        problems += [replace(problem, where=f"{file}: {problem.where}") for problem in lacking]
+        if not lacking:
             typer.echo(f"{file}: ok")
     if problems:
         raise UserError(problems)
@@ -118,7 +124,7 @@ def _run(kind: str, config: SweepConfig, run: RunDirectory | None, address: str 
     if run is not None:
         check_resume(run, kind, config)
     check_fits_locally(config.workers, address)
-    session = Session.open(config)
+    session = Session.open(config, address)
     if run is not None:
         session.check_data(run)
     run = run or session.create(kind)

@@ -13,7 +13,7 @@ from neft_ray.config.explain import explain, nearest_key, shown
 from neft_ray.config.keys import TRIAL_KEYS, describe, hint_of, takes
 from neft_ray.config.places import Finding, Path
 from neft_ray.config.space import Choice, Domain, LogUniform, Uniform, Value, grid_points
-from neft_ray.config.strategy import FsdpConfig
+from neft_ray.config.strategy import DeepspeedConfig, FsdpConfig
 from neft_ray.config.sweep import GridSearch, NoStopping, SweepConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import did_you_mean
@@ -30,6 +30,7 @@ SHARED_KEYS = {
     "workers.cpus": "write it under `workers`; slots are of one size",
     "workers.timeout_seconds": "write it under `workers`; slots are of one size",
     "training.eval_every_steps": "write it under `training`; trials compare at the same steps",
+    "training.async_checkpoints": "write it under `training`; it changes no curve",
 } | {
     key: "write it under `strategy`; it spreads a trial and tunes nothing"
     for key in TRIAL_KEYS
@@ -120,14 +121,19 @@ def _shards_in_host_memory(config: SweepConfig) -> Iterator[Finding]:
         yield Finding(("strategy", "cpu_offload"), what, remedy)
 
 
+def _async_checkpoints(config: SweepConfig) -> Iterator[Finding]:
+    """DeepSpeed's shards are written where they are, not from a copy."""
+    if config.training.async_checkpoints and isinstance(config.strategy, DeepspeedConfig):
+        what = "DeepSpeed writes its checkpoints while training waits"
+        remedy = "write async_checkpoints: false, or strategy: {kind: fsdp}"
+        yield Finding(("training", "async_checkpoints"), what, remedy)
+
+
 def _params_dtype(config: SweepConfig) -> Iterator[Finding]:
     """Parameters in half precision are computed with in half precision."""
     if getattr(config.strategy, "params_dtype", "float32") == "float32":
         return
-    searched = config.sweep.space.get("model.dtype")
-    fixed = (config.sweep.control or {}).get("model.dtype", config.model.dtype)
-    dtypes = {config.model.dtype, fixed, *(searched.corners if searched else ())}
-    if "float32" in dtypes:
+    if "float32" in config.values_of("model.dtype"):
         what = "bfloat16 parameters cannot be computed with in float32"
         remedy = "write model.dtype: bfloat16, or params_dtype: float32"
         yield Finding(("strategy", "params_dtype"), what, remedy)
@@ -167,6 +173,7 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     _num_trials: (("sweep", "searcher"), ("sweep", "num_trials")),
     _rungs: (("sweep", "scheduler"), ("training",)),
     _shards_in_host_memory: (("strategy",), ("workers",)),
+    _async_checkpoints: (("training",), ("strategy",)),
     _params_dtype: (("strategy",), ("model",), _SPACE, _CONTROL),
     _control_in_space: (_SPACE, _CONTROL),
     _control_beside_space: (_SPACE, _CONTROL, *((name,) for name in TrialConfig.model_fields)),

@@ -139,3 +139,16 @@ class SweepConfig(TrialConfig):
         """The base trial alone."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in TrialConfig.model_fields}
         return TrialConfig(**fields)
+
+    def values_of(self, key: str) -> set[Value | None]:
+        """Return what a setting is in the base trial, the control, and at the space's corners.
+
+        Args:
+            key: Dotted, of a setting that every trial has.
+        """
+        base: Any = self
+        for word in key.split("."):
+            base = getattr(base, word)
+        searched = self.sweep.space.get(key)
+        fixed = (self.sweep.control or {}).get(key, base)
+        return {base, fixed, *(searched.corners if searched else ())}

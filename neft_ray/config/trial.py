@@ -153,6 +153,10 @@ class TrainingConfig(Section):
     """Evaluate, report and write a checkpoint every so many optimizer steps, and at the end."""
     train_loss_rows: Annotated[int, Field(ge=0)] = 128
     """Size of the fixed sample of training rows whose noise-off loss is evaluated."""
+    async_checkpoints: bool = False
+    """Write checkpoints while training goes on: it waits only for a copy in the host's memory. An
+    evaluation is reported once its checkpoint is complete, so that an early stop comes some steps
+    later. Not with DeepSpeed."""
     seed: Seed = 0
     """Fixes initialisation of new parameters, data order and noise."""
 
@@ -209,11 +213,14 @@ class TrialConfig(Section):
 
     @property
     def config_hash(self) -> str:
-        """The first 12 hexadecimal digits of the SHA-256 of the canonical JSON without `workers`.
+        """The first 12 hexadecimal digits of the SHA-256 of what determines the curve, as JSON.
 
-        How many workers compute a curve changes it by rounding alone, so that a checkpoint of two
-        workers goes on with one.
+        Not among it: `workers`, whose number changes a curve by rounding alone, so that a
+        checkpoint of two workers goes on with one; and `training.async_checkpoints`, which changes
+        when a file is written and nothing that is in it.
         """
-        values = self.model_dump(mode="json", exclude={"workers"})
+        values = self.model_dump(
+            mode="json", exclude={"workers": True, "training": {"async_checkpoints": True}}
+        )
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -13,11 +13,16 @@ from neft_ray.config.sweep import SweepConfig
 from neft_ray.errors import Problem, UserError, bad_input
 from neft_ray.model import check_model, load_tokenizer
 from neft_ray.run_directory import RunDirectory, create_run
+from neft_ray.strategy.checks import sweep_problems
+from neft_ray.sweep.address import is_here
 from neft_ray.sweep.driver import DataCache
 from neft_ray.tracking.mlflow_store import MlflowStore
 
 PACKAGES = ("ray", "torch", "transformers", "mlflow", "optuna")
-FREE_ON_RESUME = ("sweep.slots", "sweep.keep_checkpoints", "sweep.max_failures", "storage")
+FREE_ON_RESUME = (
+    *("sweep.slots", "sweep.keep_checkpoints", "sweep.max_failures", "storage"),
+    "training.async_checkpoints",
+)
 """What may change when a run goes on: nothing that changes a result."""
 
 
@@ -30,16 +35,20 @@ class Session:
     store: MlflowStore
 
     @classmethod
-    def open(cls, config: SweepConfig) -> Session:
-        """Check model, data and MLflow, before anything is created or started.
+    def open(cls, config: SweepConfig, address: str | None = None) -> Session:
+        """Check machine, model, data and MLflow, before anything is created or started.
+
+        Args:
+            config: The sweep.
+            address: The cluster on which it is going to run, see `sweep/address.py`.
 
         Raises:
-            UserError: With every problem of model and data together.
+            UserError: With every problem of them together.
         """
         storage = Path(config.storage)
         problems: list[Problem] = []
         try:
-            data = open_data(config)
+            data = open_data(config, address)
         except UserError as error:
             problems += error.problems
         try:
@@ -79,12 +88,19 @@ class Session:
         return run
 
 
-def open_data(config: SweepConfig) -> DataCache:
-    """Check model and data, and tokenize what is not in the storage's cache yet.
+def open_data(config: SweepConfig, address: str | None = None) -> DataCache:
+    """Check machine, model and data, and tokenize what is not in the storage's cache yet.
+
+    Args:
+        config: The sweep.
+        address: The cluster on which it is going to run. What this machine lacks is a problem only
+            if it is this machine; elsewhere a worker says so when it starts.
 
     Raises:
         UserError: If they cannot be used.
     """
+    if is_here(address) and (problems := sweep_problems(config)):
+        raise UserError(problems)
     data = DataCache(Path(config.storage).resolve() / "cache")
     check_model(config.model, load_tokenizer(config.model))
     data.num_steps(config.trial)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, distributed, nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from neft_ray.errors import UserError, bad_input
 from neft_ray.model import SupervisedLM
+from neft_ray.strategy.roll_call import is_of_a_collective
+
+Value = TypeVar("Value")
 
 
 class Engine(Protocol):
@@ -41,13 +45,20 @@ class Engine(Protocol):
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """Return the elementwise sum over all ranks, on the CPU."""
 
-    def save(self, folder: Path) -> None:
+    def gather_over_ranks(self, value: Value) -> list[Value]:
+        """Return what every rank gave, by rank; it can be pickled."""
+
+    def save(self, folder: Path) -> list[Path]:
         """Write model and optimizer into an existing folder; all ranks call this.
 
-        Of the model only what is trained is written.
+        Of the model only what is trained is written. A rank that fails goes on far enough for no
+        other to wait for it.
+
+        Returns:
+            The files that this rank wrote.
 
         Raises:
-            OSError: If the disk is full or not writable.
+            OSError: If the disk is full or not writable, on this rank at least.
         """
 
     def load(self, folder: Path) -> None:
@@ -59,6 +70,19 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Let go of memory and hooks. The engine is not used afterwards."""
+
+
+@runtime_checkable
+class BackgroundEngine(Engine, Protocol):
+    """An engine that can write a checkpoint while training goes on."""
+
+    def snapshot(self, folder: Path) -> Callable[[], list[Path]]:
+        """Copy what `save` would write now; all ranks call this.
+
+        Returns:
+            What writes the copy, in any thread while the engine is used, and returns and raises
+            what `save` does; all ranks call it once, before another snapshot.
+        """
 
 
 class Ranks:
@@ -76,6 +100,13 @@ class Ranks:
             values = values.to(self.device, copy=True)
             distributed.all_reduce(values)
         return values.cpu()
+
+    def gather_over_ranks(self, value: Value) -> list[Value]:
+        """See `Engine`."""
+        values = [value] * self.world
+        if self.world > 1:
+            distributed.all_gather_object(values, value)
+        return values
 
     def close(self) -> None:
         """See `Engine`. Nothing outlives the engine."""
@@ -138,19 +169,31 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except (SafetensorError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and is_of_a_collective(error):
+            raise  # a worker is lost, and the disk is as it was
         raise OSError(f"{folder} cannot be filled ({error})") from error
+    except CheckpointException as error:
+        raise OSError(f"{folder} cannot be filled ({_by_rank(error)})") from error
 
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
     """Raise whatever the readers of tensors make of a broken file as a `UserError`."""
+    remedy = "delete this checkpoint"
     try:
         yield
     except UserError:
         raise
     except Exception as error:  # safetensors, torch and pickle have no common error for it
-        remedy = "delete this checkpoint"
         raise bad_input(folder, f"is not a readable checkpoint ({error})", remedy) from error
+    except CheckpointException as error:
+        what = f"is not a readable checkpoint ({_by_rank(error)})"
+        raise bad_input(folder, what, remedy) from error
+
+
+def _by_rank(error: CheckpointException) -> str:
+    """Say in one line which ranks failed, and why. All ranks raise this, and no `Exception`."""
+    return "; ".join(f"rank {rank}: {cause}" for rank, (cause, _) in error.failures.items())
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:

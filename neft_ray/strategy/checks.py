@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from neft_ray.config.strategy import DeepspeedConfig
+from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import Problem, UserError, bad_input
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def machine_problems(config: TrialConfig) -> Iterator[Problem]:
     """Say what this machine lacks that a trial's strategy needs; needs no process group.
+
+    Loads no framework for a trial that needs nothing.
 
     Yields:
         One problem for each thing that is missing.
     """
     strategy = config.strategy
     in_half = config.model.dtype == "bfloat16" and config.workers.gpus > 0
-    if in_half and not _has_bfloat16():
-        name = torch.cuda.get_device_name()
+    if in_half and (name := _gpu_without_bfloat16()):
         yield Problem("model.dtype", f"{name} has no bfloat16", "write model.dtype: float32")
     if not isinstance(strategy, DeepspeedConfig):
         return
@@ -33,10 +36,20 @@ def machine_problems(config: TrialConfig) -> Iterator[Problem]:
             yield from _lacks_for_nvme(f"strategy.{key}")
 
 
-def _has_bfloat16() -> bool:
-    """Tell whether this machine's GPU computes in bfloat16; unknown where there is no GPU."""
-    cuda = torch.cuda
-    return not cuda.is_available() or cuda.is_bf16_supported(including_emulation=False)
+def sweep_problems(config: SweepConfig) -> list[Problem]:
+    """Say what this machine lacks that some trial of a sweep needs; see `machine_problems`."""
+    dtypes = sorted(map(str, config.values_of("model.dtype")))
+    trials = (config.trial.with_values({"model.dtype": dtype}) for dtype in dtypes)
+    return list(dict.fromkeys(problem for trial in trials for problem in machine_problems(trial)))
+
+
+def _gpu_without_bfloat16() -> str | None:
+    """Return the name of this machine's GPU if it does not compute in bfloat16."""
+    from torch import cuda
+
+    if not cuda.is_available() or cuda.is_bf16_supported(including_emulation=False):
+        return None
+    return str(cuda.get_device_name())
 
 
 def _lacks_for_nvme(where: str) -> Iterator[Problem]:

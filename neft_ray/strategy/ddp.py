@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -54,14 +56,16 @@ class DataParallel(TorchEngine):
             return self.module.no_sync()
         return nullcontext()
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path) -> list[Path]:
         """See `Engine`. Rank 0 writes; all ranks hold the same."""
+        return [] if self.rank > 0 else _write(*self._state(), folder)
+
+    def snapshot(self, folder: Path) -> Callable[[], list[Path]]:
+        """See `BackgroundEngine`. Rank 0 holds the copy, on the CPU."""
         if self.rank > 0:
-            return
-        weights = {name: p.detach().cpu() for name, p in trained(self.plain.model).items()}
-        with writing(folder):
-            save_file(weights, folder / WEIGHTS_FILE)
-            torch.save(self._optimizer.state_dict(), folder / OPTIMIZER_FILE)
+            return list
+        weights, optimizer = self._state()
+        return partial(_write, _copied(weights), _copied(optimizer), folder)
 
     def load(self, folder: Path) -> None:
         """See `Engine`. All or nothing."""
@@ -71,6 +75,27 @@ class DataParallel(TorchEngine):
             )
             read_weights(folder, self.plain.model)
         self._optimizer.load_state_dict(state)
+
+    def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        weights = {name: p.detach() for name, p in trained(self.plain.model).items()}
+        return weights, self._optimizer.state_dict()
+
+
+def _write(weights: dict[str, Tensor], optimizer: dict[str, Any], folder: Path) -> list[Path]:
+    files = [folder / WEIGHTS_FILE, folder / OPTIMIZER_FILE]
+    with writing(folder):
+        save_file({name: p.cpu() for name, p in weights.items()}, files[0])
+        torch.save(optimizer, files[1])
+    return files
+
+
+def _copied(state: Any) -> Any:
+    """Return a state with copies of its tensors, on the CPU."""
+    if isinstance(state, Tensor):
+        return state.to("cpu", copy=True)
+    if isinstance(state, dict):
+        return {key: _copied(value) for key, value in state.items()}
+    return [_copied(value) for value in state] if isinstance(state, list) else state
 
 
 @torch.no_grad()

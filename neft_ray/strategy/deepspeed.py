@@ -18,7 +18,7 @@ from neft_ray.optim import build_optimizer
 from neft_ray.strategy.base import Ranks, reading, together, trained, writing
 from neft_ray.strategy.checks import enough_parameters
 from neft_ray.strategy.models import BaseModels
-from neft_ray.strategy.zero_files import TAG, num_workers, read_weights, to_universal
+from neft_ray.strategy.zero_files import TAG, num_workers, patient, read_weights, to_universal
 from neft_ray.strategy.zero_setup import (
     engine_config,
     into_log,
@@ -79,6 +79,7 @@ class ZeroEngine(Ranks):
             self._engine: Any = initialize(
                 model=model, optimizer=optimizer, config=settings, dist_init_required=False
             )[0]
+        self._engine._copy_recovery_script = lambda folder: None  # a program of its own, not needed
         self.module: nn.Module = self._engine
         self._has_frozen = len(trained(model)) < len(dict(model.named_parameters()))
 
@@ -97,12 +98,13 @@ class ZeroEngine(Ranks):
         self._engine.step()
         return float(self._engine.get_global_grad_norm())
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path) -> list[Path]:
         """See `Engine`. Every rank writes its shards."""
-        with writing(folder), into_log():
+        with writing(folder), patient(self._engine.checkpoint_engine) as written, into_log():
             self._engine.save_checkpoint(
                 str(folder), TAG, save_latest=False, exclude_frozen_parameters=self._has_frozen
             )
+        return written
 
     def load(self, folder: Path) -> None:
         """See `Engine`. A checkpoint of another number of workers is converted first."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, simplefilter
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -17,7 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_state_dict,
 )
 from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
+from torch.distributed.checkpoint.state_dict_saver import async_save, save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
@@ -52,7 +54,8 @@ def build(
     enough_parameters(model, config.workers.num)
     shard(model, config.strategy, device)
     optimizer = build_optimizer(model, config.optimizer)
-    return FullyShardedDataParallel(model, optimizer, config.optimizer.clip_norm, device)
+    timeout = timedelta(seconds=config.workers.timeout_seconds)
+    return FullyShardedDataParallel(model, optimizer, config.optimizer.clip_norm, device, timeout)
 
 
 def shard(model: SupervisedLM, config: FsdpConfig, device: torch.device) -> None:
@@ -62,7 +65,7 @@ def shard(model: SupervisedLM, config: FsdpConfig, device: torch.device) -> None
     """
     half = torch.bfloat16 if config.params_dtype == "bfloat16" else None
     options: dict[str, Any] = {
-        "mesh": init_device_mesh(device.type, (torch.distributed.get_world_size(),)),
+        "mesh": init_device_mesh(device.type, (distributed.get_world_size(),)),
         "mp_policy": MixedPrecisionPolicy(param_dtype=half, reduce_dtype=torch.float32),
         "offload_policy": CPUOffloadPolicy() if config.cpu_offload else OffloadPolicy(),
     }
@@ -82,9 +85,12 @@ class FullyShardedDataParallel(TorchEngine):
         optimizer: Optimizer,
         clip_norm: float | None,
         device: torch.device,
+        timeout: timedelta,
     ) -> None:
         super().__init__(model, optimizer, clip_norm, device)
         self.module: nn.Module = model
+        self._timeout = timeout
+        self._writers: distributed.ProcessGroup | None = None
 
     @contextmanager
     def micro_step(self, is_last: bool) -> Iterator[None]:
@@ -93,10 +99,33 @@ class FullyShardedDataParallel(TorchEngine):
         self.module.set_requires_gradient_sync(is_last)
         yield
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path) -> list[Path]:
         """See `Engine`. Every rank writes its shards."""
         with writing(folder):
             save(self._state(), checkpoint_id=folder)
+        return self._written(folder)
+
+    def snapshot(self, folder: Path) -> Callable[[], list[Path]]:
+        """See `BackgroundEngine`. The writers of all ranks speak in a group of their own.
+
+        In the group of the training their collectives would meet the training's, and abort.
+        """
+        if self._writers is None:
+            self._writers = distributed.new_group(backend="gloo", timeout=self._timeout)
+        saving = async_save(self._state(), checkpoint_id=folder, process_group=self._writers)
+        assert isinstance(saving, Future)
+
+        def finish() -> list[Path]:
+            with writing(folder):
+                saving.result()
+            return self._written(folder)
+
+        return finish
+
+    def _written(self, folder: Path) -> list[Path]:
+        """Return this rank's files. Rank 0 also writes what lies where."""
+        shared = [folder / ".metadata"] if self.rank == 0 else []
+        return [*folder.glob(f"__{self.rank}_*.distcp"), *shared]
 
     def load(self, folder: Path) -> None:
         """See `Engine`."""
@@ -110,6 +139,11 @@ class FullyShardedDataParallel(TorchEngine):
                 optim_state_dict=state["optimizer"],
                 options=StateDictOptions(strict=False),  # what is frozen is not in it
             )
+
+    def close(self) -> None:
+        """See `Engine`."""
+        if self._writers is not None:
+            distributed.destroy_process_group(self._writers)
 
     def _state(self) -> dict[str, Any]:
         model = self.plain.model

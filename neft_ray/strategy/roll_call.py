@@ -35,7 +35,7 @@ def naming_the_lost(answer_seconds: float = ANSWER_SECONDS) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not distributed.is_initialized() or not _is_of_a_collective(error):
+        if not distributed.is_initialized() or not is_of_a_collective(error):
             raise
         first = str(error).splitlines()[0][:200]
         lost = ", ".join(map(str, _silent(answer_seconds))) or "none"
@@ -44,7 +44,7 @@ def naming_the_lost(answer_seconds: float = ANSWER_SECONDS) -> Iterator[None]:
         raise LostWorkerError(message) from error
 
 
-def _is_of_a_collective(error: RuntimeError) -> bool:
+def is_of_a_collective(error: RuntimeError) -> bool:
     """Tell a failure of communication, which gloo gives no class of its own."""
     return isinstance(error, distributed.DistError) or "gloo" in str(error)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,6 +21,37 @@ TAG = "zero"
 def num_workers(folder: Path) -> int:
     """Return how many workers wrote a checkpoint."""
     return len(list((folder / TAG).glob("*_optim_states.pt")))
+
+
+@contextmanager
+def patient(writer: Any) -> Iterator[list[Path]]:
+    """Let DeepSpeed's writer of files fail only at the end, past every barrier between its files.
+
+    Yields:
+        The files that were written.
+
+    Raises:
+        OSError: Or a `RuntimeError`, the first failure.
+    """
+    written: list[Path] = []
+    failures: list[OSError | RuntimeError] = []
+    save = writer.save
+
+    def save_or_note(state_dict: Any, path: str) -> None:
+        try:
+            save(state_dict, path)
+        except (OSError, RuntimeError) as error:
+            failures.append(error)
+        else:
+            written.append(Path(path))
+
+    writer.save = save_or_note
+    try:
+        yield written
+    finally:
+        del writer.save
+    if failures:
+        raise failures[0]
 
 
 def to_universal(folder: Path, target: Path) -> None:

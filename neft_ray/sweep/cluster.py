@@ -14,9 +14,9 @@ import ray
 
 from neft_ray.config.trial import WorkersConfig
 from neft_ray.errors import bad_input
+from neft_ray.sweep.address import LOCAL, address_of, is_here
 from neft_ray.system_metrics import num_cores
 
-LOCAL = "local"
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -64,7 +64,7 @@ def check_fits_locally(workers: WorkersConfig, address: str | None) -> None:
     Raises:
         UserError: If it needs more cores than there are.
     """
-    if _address(address) == LOCAL:
+    if is_here(address):
         Cluster(num_cores(), math.inf).num_slots(workers, None)
 
 
@@ -77,7 +77,7 @@ def ray_cluster(address: str | None) -> Iterator[Cluster]:
             cluster that merely happens to run on this machine is never joined.
     """
     os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
-    address = _address(address)
+    address = address_of(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if address == LOCAL:
         # One core more than there are, for the slots themselves; Cluster does not count it.
@@ -93,7 +93,3 @@ def ray_cluster(address: str | None) -> Iterator[Cluster]:
         yield Cluster(float(cpus), float(resources.get("GPU", 0.0)))
     finally:
         ray.shutdown()
-
-
-def _address(given: str | None) -> str:
-    return given or os.environ.get("RAY_ADDRESS") or LOCAL

@@ -85,9 +85,9 @@ class Mailbox:
         """Hand over a report and wait for the decision: True stops the trial."""
         if process in self._replaced:
             return True
-        number = await self._say("report", trial, step=step, metrics=metrics)
         decision = asyncio.get_running_loop().create_future()
-        self._decisions[number] = decision
+        self._decisions[self._num_happened + 1] = decision  # a stop answers as soon as it is said
+        await self._say("report", trial, step=step, metrics=metrics)
         return bool(await decision)
 
     async def decide(self, report_id: int, stops: bool) -> None:
@@ -136,11 +136,10 @@ class Mailbox:
         self._closed = True
         await self._notify()
 
-    async def _say(self, kind: str, trial: int = -1, **more: Any) -> int:
+    async def _say(self, kind: str, trial: int = -1, **more: Any) -> None:
         self._num_happened += 1
         self._happened.append(Happened(self._num_happened, kind, trial, **more))  # type: ignore[arg-type]
         await self._notify()
-        return self._num_happened
 
     async def _arrived(self, rank: int, process: str) -> None:
         """Note which process is a rank's now; a trial that the one before had taken crashed."""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import re
 import shutil
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from neft_ray.errors import Problem, StorageError, UserError
-from neft_ray.strategy.base import Engine, together
+import torch
+
+from neft_ray.errors import StorageError, UserError
+from neft_ray.strategy.base import BackgroundEngine, Engine, together
+from neft_ray.train.contents import Notes, State, altered, damage, noted, read_state, seal
 
 NAME = re.compile(r"step-(\d{6,})")
-STATE_FILE = "state.json"
 logger = logging.getLogger(__name__)
 
 
@@ -31,49 +34,51 @@ def steps_in(checkpoints: Path) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-@dataclass(frozen=True)
-class State:
-    """What a checkpoint says of itself.
-
-    Attributes:
-        step: Optimizer steps done.
-        config_hash: Of the trial's configuration.
-        metrics: The evaluation at that step.
-        file_bytes: Size of every file, by its path in the folder, to notice a truncated one.
-        num_workers: How many wrote it; 0 is unknown.
-    """
-
-    step: int
-    config_hash: str
-    metrics: dict[str, float]
-    file_bytes: dict[str, int] = field(default_factory=dict)
-    num_workers: int = 0
-
-
 def save(engine: Engine, checkpoints: Path, state: State) -> Path:
     """Write a checkpoint; all ranks call this. It appears under its name when it is complete.
 
     Raises:
         StorageError: If the disk is full or not writable.
     """
-    final = folder_of(checkpoints, state.step)
-    partial = checkpoints / f".{final.name}.partial"
-    try:
+    with _partial(engine, checkpoints, state) as partial:
         with together(engine):
-            if engine.rank == 0:
-                shutil.rmtree(partial, ignore_errors=True)
-                partial.mkdir(parents=True)
-        with together(engine):
-            engine.save(partial)
-        with together(engine):
-            if engine.rank == 0:
-                _seal(partial, replace(state, num_workers=engine.world))
-                shutil.rmtree(final, ignore_errors=True)
-                partial.rename(final)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise StorageError.of(final, error) from error
-    return final
+            notes = noted(partial, engine.save(partial))
+        _publish(engine, partial, state, notes)
+    return folder_of(checkpoints, state.step)
+
+
+class Pending:
+    """A checkpoint that is being written while training goes on. All ranks call all of it."""
+
+    def __init__(self, engine: BackgroundEngine, checkpoints: Path, state: State) -> None:
+        """Copy what is saved, and begin to write it.
+
+        Raises:
+            StorageError: If the folder cannot be made.
+        """
+        self.state = state
+        self._engine, self._checkpoints = engine, checkpoints
+        with _partial(engine, checkpoints, state) as partial, together(engine):
+            write = engine.snapshot(partial)
+        writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._notes: Future[Notes] = writer.submit(_write, write, partial)
+        writer.shutdown(wait=False)
+
+    def is_written(self) -> bool:
+        """Tell whether every rank has written, or failed to: the same answer on all of them."""
+        done = torch.tensor([float(self._notes.done())])
+        return bool(self._engine.sum_over_ranks(done) == self._engine.world)
+
+    def complete(self) -> None:
+        """Wait until every rank has written; then it is a checkpoint.
+
+        Raises:
+            StorageError: If the disk was full or not writable, for any rank.
+        """
+        with _storage_told(self._checkpoints, self.state) as partial:
+            with together(self._engine):
+                notes = self._notes.result()
+            _publish(self._engine, partial, self.state, notes)
 
 
 def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | None:
@@ -87,11 +92,13 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
         folder = folder_of(checkpoints, step)
         try:
             with together(engine):
-                if problem := damage(folder, config_hash):
+                problem = damage(folder, config_hash)
+                if problem := problem or altered(folder, engine.rank, engine.world):
                     raise UserError([problem])
+            with together(engine):
                 engine.load(folder)
         except (OSError, UserError) as error:
-            logger.warning("%s", error)
+            logger.warning("%s is passed over: %s", folder, error)
         else:
             state = read_state(folder)
             if state.num_workers not in (0, engine.world):
@@ -101,27 +108,6 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
                     *(folder, state.num_workers, engine.world),
                 )
             return state
-    return None
-
-
-def read_state(folder: Path) -> State:
-    """Read what a checkpoint says of itself."""
-    return State(**json.loads((folder / STATE_FILE).read_text()))
-
-
-def damage(folder: Path, config_hash: str) -> Problem | None:
-    """Say what is wrong with a checkpoint, without reading its tensors."""
-    remedy = "the checkpoint before it is used; delete this one"
-    try:
-        state = read_state(folder)
-    except (OSError, ValueError, TypeError) as error:
-        return Problem(str(folder), f"is no checkpoint: {error}", remedy)
-    if state.config_hash != config_hash:
-        return Problem(str(folder), "belongs to a trial with another configuration", remedy)
-    for name, num_bytes in state.file_bytes.items():
-        path = folder / name
-        if not path.is_file() or path.stat().st_size != num_bytes:
-            return Problem(str(path), f"is missing or not {num_bytes} bytes long", remedy)
     return None
 
 
@@ -136,14 +122,42 @@ def delete(checkpoints: Path, step: int) -> None:
     shutil.rmtree(doomed)
 
 
-def _seal(partial: Path, state: State) -> None:
-    """Note what a complete checkpoint consists of, and force it to disk."""
-    file_bytes = {}
-    for path in sorted(path for path in partial.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        file_bytes[path.relative_to(partial).as_posix()] = path.stat().st_size
-    with (partial / STATE_FILE).open("w") as file:
-        json.dump(asdict(replace(state, file_bytes=file_bytes)), file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
+@contextmanager
+def _storage_told(checkpoints: Path, state: State) -> Iterator[Path]:
+    """Yield the folder in which a checkpoint grows, and remove it if the disk fails."""
+    final = folder_of(checkpoints, state.step)
+    partial = checkpoints / f".{final.name}.partial"
+    try:
+        yield partial
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise StorageError.of(final, error) from error
+
+
+@contextmanager
+def _partial(engine: Engine, checkpoints: Path, state: State) -> Iterator[Path]:
+    """Make the folder in which a checkpoint grows."""
+    with _storage_told(checkpoints, state) as partial:
+        with together(engine):
+            if engine.rank == 0:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+        yield partial
+
+
+def _write(write: Callable[[], list[Path]], partial: Path) -> Notes:
+    return noted(partial, write())
+
+
+def _publish(engine: Engine, partial: Path, state: State, notes: Notes) -> None:
+    """Make a checkpoint of a folder that every rank has filled."""
+    whole = {
+        name: note for of_rank in engine.gather_over_ranks(notes) for name, note in of_rank.items()
+    }
+    with together(engine):
+        if engine.rank == 0:
+            state = replace(state, num_workers=engine.world)
+            seal(partial, state, whole)
+            final = folder_of(partial.parent, state.step)
+            shutil.rmtree(final, ignore_errors=True)
+            partial.rename(final)

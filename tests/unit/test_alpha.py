@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from neft_ray import worker
 from neft_ray.config.trial import NoiseConfig
 from neft_ray.journal import COMPLETED, FAILED
 from neft_ray.noise import EmbeddingNoise
 from neft_ray.train.alpha import alpha_factor, wrong_alpha
-from tests.unit.trial_runs import random_data, small_config
+from tests.unit.trial_runs import small_config
+from tests.unit.worker_runs import run_trial
 
 MEASURED, ERROR = "noise_alpha_measured", "noise_alpha_error"
 
@@ -56,16 +56,6 @@ def test_the_schedule_counts():
     assert "says 5;" in wrong_alpha(config, {MEASURED: 10.0}, 5, 9)
 
 
-class Link:
-    """The mailbox's side of a trial that is never stopped."""
-
-    def report(self, engine, number, step, metrics):
-        return False
-
-    def should_stop(self, engine):
-        return False
-
-
 @pytest.mark.parametrize("given", [5.0, 15.0])
 def test_a_trial_that_is_given_another_alpha_than_configured_does_not_finish(
     tmp_path, monkeypatch, given
@@ -74,13 +64,7 @@ def test_a_trial_that_is_given_another_alpha_than_configured_does_not_finish(
     stale = classmethod(lambda cls, config, seed: cls(given, seed))
     monkeypatch.setattr(EmbeddingNoise, "of", stale)
     config = small_config({"noise.alpha": 15.0, "training.epochs": 1})
-    data = random_data()
-    data.save(tmp_path / "data")
-    (tmp_path / "trial").mkdir()
-    order = worker.Order(
-        1, config.canonical_json, str(tmp_path / "trial"), str(tmp_path / "data"), False
-    )
-    status, reason = worker.run_trial(order, Link(), worker.BaseModels())
+    status, reason, _ = run_trial(tmp_path / "trial", config)
     lines = (tmp_path / "trial" / "metrics.jsonl").read_text().splitlines()
     first = json.loads(lines[0])["metrics"]
     assert first[MEASURED] == pytest.approx(given, rel=1e-4)

@@ -76,6 +76,7 @@ def test_parameters_in_half_precision_are_not_computed_with_in_float32(change):
         ("strategy.kind", "[ddp, fsdp]"),
         ("strategy.zero_stage", "[1, 2]"),
         ("workers.timeout_seconds", "[60]"),
+        ("training.async_checkpoints", "[true]"),
     ],
 )
 def test_how_a_trial_is_spread_cannot_be_searched(key, choices):
@@ -124,3 +125,23 @@ def test_the_number_of_workers_is_no_part_of_what_a_checkpoint_belongs_to():
     two = trial.with_values({"workers.num": 2, "workers.timeout_seconds": 60})
     assert two.config_hash == trial.config_hash
     assert trial.with_values({"strategy.kind": "fsdp"}).config_hash != trial.config_hash
+
+
+def test_when_a_checkpoint_is_written_is_no_part_of_what_it_belongs_to():
+    trial = load_sweep(FILE).trial
+    waits, goes_on = (
+        trial.with_values({"training.async_checkpoints": value}) for value in (False, True)
+    )
+    assert waits.config_hash == goes_on.config_hash
+    assert waits.canonical_json != goes_on.canonical_json
+    assert trial.with_values({"training.eval_every_steps": 7}).config_hash != trial.config_hash
+
+
+@pytest.mark.parametrize("strategy", ["{kind: ddp}", "{kind: fsdp}", "{kind: deepspeed}"])
+def test_deepspeed_does_not_write_while_training_goes_on(strategy):
+    background = ("training: {", "training: {async_checkpoints: true, ")
+    there = problems(changed(background, (STRATEGY, f"strategy: {strategy}")))
+    assert len(there) == ("deepspeed" in strategy)
+    for problem in there:
+        assert "training.async_checkpoints: DeepSpeed writes its checkpoints while" in problem
+        assert problem.endswith("write async_checkpoints: false, or strategy: {kind: fsdp}")

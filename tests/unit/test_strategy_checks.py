@@ -5,12 +5,16 @@ import torch
 from deepspeed.comm.torch import build_shm_op
 from deepspeed.ops.op_builder import AsyncIOBuilder
 
+from neft_ray.cli.sweeps import validate
+from neft_ray.config.load import load_sweep, parse_sweep
 from neft_ray.errors import UserError
+from neft_ray.pipeline.session import open_data
 from neft_ray.strategy import checks
 from neft_ray.strategy.base import trained
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
 from neft_ray.strategy.zero_setup import quiet_deepspeed
+from tests.unit.config_files import FILE, changed
 from tests.unit.trial_runs import small_config
 
 NVME = {
@@ -85,3 +89,52 @@ def test_the_switch_that_spares_the_compiler_is_still_there():
     was, switches["deepspeed_shm_comm"] = switches["deepspeed_shm_comm"], False
     assert build_shm_op() is None
     switches["deepspeed_shm_comm"] = was
+
+
+NVME_FILE = changed(
+    (
+        "strategy: {kind: ddp}",
+        "strategy: {kind: deepspeed, zero_stage: 3, offload_params: nvme, nvme_folder: /scratch}",
+    )
+)
+
+
+@pytest.fixture
+def nvme_file(tmp_path, monkeypatch):
+    """A sweep file that needs a compiler, on a machine that has none."""
+    monkeypatch.setattr(checks.shutil, "which", lambda name: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    file = tmp_path / "x.yaml"
+    file.write_text(NVME_FILE)
+    return file
+
+
+def test_what_the_machine_lacks_is_told_with_the_file(nvme_file, capsys):
+    with pytest.raises(UserError) as raised:
+        validate([nvme_file, FILE])
+    (problem,) = raised.value.problems
+    assert problem.where == f"{nvme_file}: strategy.offload_params"
+    assert capsys.readouterr().out == f"{FILE}: ok\n"
+
+
+def test_what_the_machine_lacks_is_told_before_model_and_data_are_looked_for(nvme_file):
+    with pytest.raises(UserError, match="offload_params: DeepSpeed compiles") as raised:
+        open_data(load_sweep(nvme_file))
+    assert "meta-llama" not in str(raised.value)
+
+
+def test_what_the_machine_lacks_does_not_matter_to_a_cluster(nvme_file, monkeypatch):
+    with pytest.raises(UserError, match="meta-llama"):
+        open_data(load_sweep(nvme_file), "ray://head:10001")
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    validate([nvme_file])
+
+
+def test_a_dtype_that_only_the_space_has_is_checked_too(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla V100")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    searched = "space:\n    model.dtype: {choice: [float32, bfloat16]}"
+    text = changed(("dtype: bfloat16", "dtype: float32"), ("space:", searched))
+    found = checks.sweep_problems(parse_sweep(text, "x.yaml", []))
+    assert [problem.where for problem in found] == ["model.dtype"]

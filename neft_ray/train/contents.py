@@ -1,0 +1,104 @@
+"""What a checkpoint consists of, written down while it is sealed and checked before it is read."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from neft_ray.errors import Problem
+
+STATE_FILE = "state.json"
+READ_BYTES = 1 << 22
+Notes = dict[str, tuple[int, int]]
+"""Size in bytes and CRC-32 of files, by their path in a checkpoint."""
+_REMEDY = "the checkpoint before it is used; delete this one"
+
+
+@dataclass(frozen=True)
+class State:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        step: Optimizer steps done.
+        config_hash: Of the trial's configuration.
+        metrics: The evaluation at that step.
+        file_bytes: Size of every file, by its path in the folder, to notice a truncated one.
+        file_sums: CRC-32 of every file, to notice one that was altered.
+        num_workers: How many wrote it; 0 is unknown.
+    """
+
+    step: int
+    config_hash: str
+    metrics: dict[str, float]
+    file_bytes: dict[str, int] = field(default_factory=dict)
+    file_sums: dict[str, int] = field(default_factory=dict)
+    num_workers: int = 0
+
+
+def noted(partial: Path, files: Iterable[Path]) -> Notes:
+    """Force files of an unfinished checkpoint to disk, and note what they hold."""
+    notes = {}
+    for path in files:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        notes[path.relative_to(partial).as_posix()] = (path.stat().st_size, _sum_of(path))
+    return notes
+
+
+def _sum_of(path: Path) -> int:
+    total = 0
+    with path.open("rb") as file:
+        while piece := file.read(READ_BYTES):
+            total = zlib.crc32(piece, total)
+    return total
+
+
+def seal(partial: Path, state: State, notes: Notes) -> None:
+    """Write down what a complete checkpoint consists of, all that no rank has noted included."""
+    rest = [p for p in partial.rglob("*") if p.is_file()]
+    rest = [p for p in rest if p.relative_to(partial).as_posix() not in notes]
+    notes = dict(sorted((notes | noted(partial, rest)).items()))
+    sizes, sums = ({name: note[i] for name, note in notes.items()} for i in range(2))
+    with (partial / STATE_FILE).open("w") as file:
+        json.dump(asdict(replace(state, file_bytes=sizes, file_sums=sums)), file, indent=2)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_state(folder: Path) -> State:
+    """Read what a checkpoint says of itself."""
+    return State(**json.loads((folder / STATE_FILE).read_text()))
+
+
+def damage(folder: Path, config_hash: str) -> Problem | None:
+    """Say what is wrong with a checkpoint, without reading its tensors."""
+    try:
+        state = read_state(folder)
+    except (OSError, ValueError, TypeError) as error:
+        return Problem(str(folder), f"is no checkpoint: {error}", _REMEDY)
+    if state.config_hash != config_hash:
+        return Problem(str(folder), "belongs to a trial with another configuration", _REMEDY)
+    for name, num_bytes in state.file_bytes.items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != num_bytes:
+            return Problem(str(path), f"is missing or not {num_bytes} bytes long", _REMEDY)
+    return None
+
+
+def altered(folder: Path, rank: int = 0, world: int = 1) -> Problem | None:
+    """Say which file of an otherwise sound checkpoint does not hold what was written.
+
+    Args:
+        folder: The checkpoint.
+        rank: Of those that share the reading: this one reads every `world`-th file.
+        world: Their number.
+    """
+    for name, total in list(read_state(folder).file_sums.items())[rank::world]:
+        if _sum_of(folder / name) != total:
+            what = "does not hold what was written: its checksum is another"
+            return Problem(str(folder / name), what, _REMEDY)
+    return None
