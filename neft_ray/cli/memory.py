@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.errors import Problem, UserError
+
+SHORT_NAMES = {
+    "parameters": "params",
+    "gradients": "grads",
+    "optimizer": "optim",
+    "activations": "activ",
+}
+PLAIN: dict[str, Any] = {"box": None, "padding": (0, 1, 0, 0), "pad_edge": False}
 
 if TYPE_CHECKING:  # it loads torch
     from neft_ray.memory.fit import Room
@@ -68,13 +76,17 @@ def _print_table(
     from neft_ray.memory.held import Held
 
     kinds = [field.name for field in fields(Held)]
-    table = Table("GB of a worker", *kinds, "host", "peak", "fits")
-    places = 4 if max(prediction.device for _, prediction in rows) < GIGABYTE else 1
+    small = max(prediction.device for _, prediction in rows) < GIGABYTE
+    unit, name_of_unit = (GIGABYTE / 1000, "MB") if small else (GIGABYTE, "GB")
+    short = [SHORT_NAMES.get(kind, kind) for kind in kinds]
+    table = Table(name_of_unit, *short, "host", "peak", "fits", **PLAIN)
+    for column in table.columns[1:-1]:
+        column.justify = "right"
     for name, prediction in rows:
         amounts = [getattr(prediction.held, kind) for kind in kinds]
         amounts += [prediction.host, prediction.device]
         answer = {None: "unknown", True: "yes", False: "no"}[fits(prediction, room)]
-        table.add_row(name, *(f"{amount / GIGABYTE:.{places}f}" for amount in amounts), answer)
+        table.add_row(name, *(f"{amount / unit:.1f}" for amount in amounts), answer)
     console.print(table)
     shape = predictor.shape
     size = "" if room.size is None else f"{room.size / GIGABYTE:.3g} GB, "
