@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from neft_ray import __version__
-from neft_ray.config.trial import TrialConfig
+from neft_ray.config.trial import NoiseConfig, TrialConfig
 from neft_ray.errors import UserError, bad_input
 from neft_ray.journal import TrialRecord
 from neft_ray.lora import add_adapter, merged
@@ -115,6 +115,10 @@ def _card(
     loss = next(r.metrics["select_loss"] for r in record.reports if r.step == step)
     values = "\n".join(f"* {key}: {value}" for key, value in sorted(record.values.items()))
     noise, lora = config.noise, config.model.lora
+    usual = NoiseConfig(alpha=noise.alpha).model_dump()
+    settings = "".join(
+        f"; {key}: {value}" for key, value in noise.model_dump().items() if value != usual[key]
+    )
     trained = "the whole model"
     if lora is not None:
         form = "this is the adapter" if adapter else "merged into the model"
@@ -128,7 +132,7 @@ tags: [neftune, neft-ray]
 
 `{config.model.path}` fine-tuned with neft_ray {__version__}.
 
-* α (NEFTune): **{noise.alpha:g}**, distribution {noise.distribution}, length {noise.length}
+* α (NEFTune): **{noise.alpha:g}**{settings}
 * learning rate: {config.optimizer.learning_rate:g}
 * trained: {trained}; strategy {config.strategy.kind}, {config.workers.num} worker(s)
 * data: `{config.data.train}`, template `{config.data.template}`, seed {record.seed}

@@ -82,16 +82,27 @@ def test_card_says_noise_loss_step_and_data(trained, tmp_path):
         assert said in card
 
 
-def test_bfloat16_models_are_written_in_bfloat16(tmp_path):
-    config = small_config({"model.dtype": "bfloat16"})
+def trained_for_a_step(tmp_path, values):
+    """Export a model after one step and return its engine."""
+    config = small_config(values)
     run = create_run(tmp_path, "tales")
     record = TrialRecord(0, "treatment", "search", {}, 0, 0.0, 1)
     record.reports.append(Report(1, {"select_loss": 3.0}, CONTINUE, 0.0))
     engine = build_engine(config)
     run_steps(engine, random_data(), config, until=1)
-    state = checkpoint.State(1, config.config_hash, {})
-    checkpoint.save(engine, run.checkpoints(0), state)
+    checkpoint.save(engine, run.checkpoints(0), checkpoint.State(1, config.config_hash, {}))
     export_trial(run, record, config, tmp_path / "model", "")
+    return engine
+
+
+def test_card_says_which_noise_it_was_where_it_is_not_the_usual_one(tmp_path):
+    trained_for_a_step(tmp_path, {"noise.alpha": 5.0, "noise.distribution": "gaussian"})
+    card = (tmp_path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "* α (NEFTune): **5**; distribution: gaussian\n" in card
+
+
+def test_bfloat16_models_are_written_in_bfloat16(tmp_path):
+    engine = trained_for_a_step(tmp_path, {"model.dtype": "bfloat16"})
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, weights(engine)[name].bfloat16()), name
