@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from neft_ray.errors import UserError
+from neft_ray.strategy.base import writing
 from neft_ray.strategy.ddp import OPTIMIZER_FILE, WEIGHTS_FILE
 from tests.unit.trial_runs import build_engine, random_data, run_steps, small_config, weights
 
@@ -95,3 +96,11 @@ def test_a_sum_over_ranks_is_over_both_and_leaves_its_argument(two_ranks):
     assert [found["sum"] for found in two_ranks] == [[2.0, 1.0], [2.0, 1.0]]
     values = torch.tensor([3.0])
     assert build_engine(CONFIG).sum_over_ranks(values).tolist() == [3.0]
+
+
+def test_a_lost_worker_is_no_full_disk(tmp_path):
+    lost = RuntimeError("[gloo/transport/tcp/pair.cc] Connection closed by peer")
+    with pytest.raises(RuntimeError, match="gloo"), writing(tmp_path):
+        raise lost
+    with pytest.raises(OSError, match=f"{tmp_path} cannot be filled"), writing(tmp_path):
+        raise RuntimeError("unexpected pos 64 vs 0")
