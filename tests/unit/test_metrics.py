@@ -1,6 +1,7 @@
 """Evaluation is noise-off, weighted by tokens, and the same however it is cut or shared out."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -134,6 +135,26 @@ def test_a_hopeless_model_has_an_infinite_perplexity_and_a_broken_one_none():
     metrics, _ = evaluate(engine, DATA, CONFIG, with_report=False)
     assert math.isnan(metrics["select_loss"])
     assert math.isnan(metrics["select_perplexity"])
+
+
+def test_a_filler_adds_nothing_to_the_row_it_is_named_after():
+    config = small_config({"batch.micro_tokens": 31})
+    whole, rows = build_engine(config), DATA.rows(Split.TRAIN).tolist()[:5]
+    for turn in range(len(rows)):
+        turned = rows[turn:] + rows[:turn]
+        ranks = [
+            SimpleNamespace(
+                rank=rank,
+                world=2,
+                module=whole.module,
+                device=whole.device,
+                sum_over_ranks=lambda values: values,
+            )
+            for rank in range(2)
+        ]
+        shares = [row_losses(rank, DATA, turned, config).losses for rank in ranks]
+        expected = row_losses(whole, DATA, turned, config).losses
+        assert sum(shares) == pytest.approx(expected, rel=1e-5)
 
 
 def test_two_workers_evaluate_as_one(two_ranks):

@@ -89,3 +89,21 @@ def test_a_file_is_not_written_to_when_a_mapped_model_changes(half):
         for parameter in model.parameters():
             parameter.add_(1.0)
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("lora", [{}, LORA])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_checkpointed_layers_run_again_in_backward_and_in_training_alone(checkpointing, lora):
+    config = small_config({"model.activation_checkpointing": checkpointing} | lora)
+    model, calls = BaseModels().copied(config), []
+    for layer in decoder_layers(model.model):
+        layer.self_attn.register_forward_pre_hook(lambda *_: calls.append(1))
+    tokens, targets = torch.arange(1, 9).view(1, 8), torch.ones(1, 8, dtype=torch.bool)
+    model.eval()(tokens, targets)
+    num_layers = len(decoder_layers(model.model))
+    calls.clear()
+    model.train()(tokens, targets).sum().backward()
+    assert len(calls) == (2 if checkpointing else 1) * num_layers
+    calls.clear()
+    model.eval()(tokens, targets).sum().backward()
+    assert len(calls) == num_layers
