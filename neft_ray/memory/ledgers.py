@@ -13,9 +13,14 @@ from neft_ray.memory.trace import Trace
 from neft_ray.memory.zero import zero
 
 
+def moments(trace: Trace, setting: Setting) -> Iterator[Held]:
+    """Yield what a worker holds from moment to moment of a step, host and device together."""
+    return LEDGERS[setting.strategy.kind](trace, setting)
+
+
 def peak(trace: Trace, setting: Setting) -> Held:
     """Return what a worker holds at the fullest moment of a step, host and device together."""
-    return max(LEDGERS[setting.strategy.kind](trace, setting), key=lambda held: held.total)
+    return max(moments(trace, setting), key=lambda held: held.total)
 
 
 def ddp(trace: Trace, setting: Setting) -> Iterator[Held]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -25,10 +26,17 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         peak: The most there were since `reset_peak`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fake: bool = False) -> None:
+        """Start at nothing.
+
+        Args:
+            fake: Count fake tensors, and no others; else real ones, and no others. (DTensor tries
+                its operations on fake tensors first.)
+        """
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.peak = 0
+        self._fake = fake
         self.sizes: dict[int, int] = {}
         self._references: dict[int, weakref.ref[Any]] = {}
 
@@ -38,7 +46,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def see(self, tensor: Tensor) -> None:
         """Count a tensor, unless it is known or has no bytes (on the meta device)."""
-        if tensor.device.type == "meta":
+        if isinstance(tensor, FakeTensor) != self._fake or tensor.device.type == "meta":
             return
         storage = tensor.untyped_storage()
         key = id(storage)

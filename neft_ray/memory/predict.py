@@ -10,7 +10,7 @@ import torch
 from neft_ray.config.strategy import DdpConfig, DeepspeedConfig, FsdpConfig, StrategyConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.memory.held import FLOAT, HALF, Held, Setting
-from neft_ray.memory.ledgers import peak
+from neft_ray.memory.ledgers import moments
 from neft_ray.memory.trace import Trace, trace_step
 
 STRATEGIES: dict[str, StrategyConfig] = {
@@ -107,15 +107,13 @@ class Predictor:
             gloo=config.workers.gpus == 0,
         )
         trace = self._trace(config, setting)
-        held = peak(trace, setting)
-        offloaded = _offloaded(held, config.strategy)
+        split = (_split(held, trace, setting) for held in moments(trace, setting))
+        held, offloaded = max(split, key=lambda parts: parts[0].total)
         whole = isinstance(config.strategy, DdpConfig) or (
             isinstance(config.strategy, DeepspeedConfig) and config.strategy.zero_stage < 3
         )
         base = FLOAT * (trace.base if whole else 0)
-        return Prediction(
-            _without(held, offloaded), sum(offloaded.values()), base, config.workers.gpus == 0
-        )
+        return Prediction(held, offloaded, base, config.workers.gpus == 0)
 
     def compared(self) -> Iterator[tuple[str, TrialConfig]]:
         """Yield all strategies and stages, with and without checkpointing and adapters."""
@@ -139,18 +137,18 @@ class Predictor:
         return self._traces[key]
 
 
-def _offloaded(held: Held, strategy: StrategyConfig) -> dict[str, float]:
-    """Return what a strategy moves off the device, by kind."""
-    kinds: list[str] = []
-    if isinstance(strategy, FsdpConfig) and strategy.cpu_offload:
-        kinds = ["parameters", "gradients", "optimizer"]
+def _split(held: Held, trace: Trace, setting: Setting) -> tuple[Held, float]:
+    """Return what stays on the device, and the bytes of what the strategy moves off it."""
+    strategy = setting.strategy
+    moved = {"parameters": False, "optimizer": False}
+    if isinstance(strategy, FsdpConfig):
+        moved = dict.fromkeys(moved, strategy.cpu_offload)
     if isinstance(strategy, DeepspeedConfig):
-        if strategy.offload_optimizer != "none":
-            kinds += ["optimizer", "gradients"]
-        if strategy.offload_params != "none":
-            kinds += ["parameters"]
-    return {kind: getattr(held, kind) for kind in kinds}
-
-
-def _without(held: Held, offloaded: dict[str, float]) -> Held:
-    return replace(held, **dict.fromkeys(offloaded, 0.0))
+        moved["parameters"] = strategy.offload_params != "none"
+        moved["optimizer"] = strategy.offload_optimizer != "none"
+    sizes = {kind: getattr(held, kind) * moved[kind] for kind in moved}
+    # Gradients go where the optimizer is, once they are in shards.
+    share = FLOAT * trace.total.trained / setting.world
+    sizes["gradients"] = min(held.gradients, share) * moved["optimizer"]
+    left = {kind: getattr(held, kind) - size for kind, size in sizes.items()}
+    return replace(held, **left), sum(sizes.values())

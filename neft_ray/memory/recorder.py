@@ -39,7 +39,7 @@ class Recorder(LiveBytes):  # type: ignore[no-untyped-call]
     """Writes down the moments of a step."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(fake=True)
         self.moments: list[Moment] = []
         self._held = 0  # parameters, buffers and complete gradients
         self._in_head: dict[int, int] = {}

@@ -20,13 +20,14 @@ from neft_ray.data.batches import StepOrder, batches_of_rank
 from neft_ray.data.split import Split
 from neft_ray.memory.fit import Room, problem, room_of
 from neft_ray.memory.held import Setting
-from neft_ray.memory.ledgers import peak
+from neft_ray.memory.ledgers import LEDGERS, peak
 from neft_ray.memory.live import LiveBytes
 from neft_ray.memory.predict import STRATEGIES, Predictor, largest_micro_batch
 from neft_ray.memory.recorder import ROOT, Moment
 from neft_ray.memory.trace import Group, Trace, trace_step
 from neft_ray.model import load_model
 from neft_ray.strategy.models import for_training
+from neft_ray.strategy.registry import STRATEGIES as REGISTRY
 from tests.unit.trial_runs import VOCABULARY, random_data, small_config
 
 ROOT_FOLDER = Path(__file__).parents[2]
@@ -151,6 +152,10 @@ def test_the_largest_micro_batch_fills_the_budget():
 # Strategies
 
 
+def test_every_strategy_has_a_ledger():
+    assert LEDGERS.keys() == REGISTRY.keys()
+
+
 def test_a_copy_is_four_times_its_parameters_in_float32():
     held = peak(a_trace(), Setting(DdpConfig(), 1, accumulates=False))
     numel = a_trace().total.all
@@ -199,14 +204,34 @@ def test_bfloat16_parameters_take_half():
     assert peak(a_trace(), half).optimizer == peak(a_trace(), whole).optimizer
 
 
-def test_what_is_offloaded_is_on_the_host():
-    values = {"strategy.kind": "fsdp", "workers.gpus": 1.0}
+@pytest.mark.parametrize(
+    ("kind", "offload", "numbers"),
+    [
+        ({"strategy.kind": "fsdp"}, {"strategy.cpu_offload": True}, 3),
+        (
+            {"strategy.kind": "deepspeed", "strategy.zero_stage": 3},
+            {"strategy.offload_optimizer": "cpu", "strategy.offload_params": "cpu"},
+            4,
+        ),
+    ],
+    ids=["fsdp", "zero 3"],
+)
+def test_what_is_offloaded_is_on_the_host(kind, offload, numbers):
+    values = {"workers.gpus": 1.0, "workers.num": 2} | kind
     here = Predictor(small_config(values))
-    there = small_config(values | {"strategy.cpu_offload": True})
-    before, after = here.of(here.config), here.of(there)
+    before, after = here.of(here.config), here.of(small_config(values | offload))
+    share = 4 * trace_step(here.config, SHAPE).total.all / 2
     assert after.held.parameters == after.held.optimizer == 0
-    assert before.device == after.device + after.offloaded
-    assert after.host == after.offloaded > 0
+    assert numbers * share <= after.host == after.offloaded <= (numbers + 1) * share
+    assert after.device + after.offloaded <= before.device
+
+
+def test_gradients_that_are_accumulated_whole_stay_on_the_device():
+    values = {"workers.gpus": 1.0, "workers.num": 2, "strategy.kind": "fsdp"}
+    here = Predictor(small_config(values | {"strategy.cpu_offload": True}))
+    assert here.shape.accumulates
+    whole = 4 * trace_step(here.config, SHAPE).total.trained
+    assert here.of(here.config).held.gradients >= whole / 2
 
 
 def test_without_gpus_the_base_model_for_the_next_trial_counts_as_well():
