@@ -332,7 +332,7 @@ def test_plan_compares_all_strategies(tmp_path):
     file = written(tmp_path, ("storage: runs", f"storage: {tmp_path}"))
     result = CliRunner().invoke(app, ["plan", "--compare", file], env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    assert all(f" {name} " in result.output for name in STRATEGIES)
+    assert all(f"\n{name} " in result.output for name in STRATEGIES)
     assert "checkpointing" in result.output and "all of them targets" in result.output
 
 
