@@ -140,7 +140,7 @@ class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
             raise StorageError([Problem(trial_name(number), happened.reason, "see above")])
         elif happened.kind == "end":
             self._conductor.end(number, happened.status, happened.reason)
-            self._retention.sweep()
+            self._retention.ended(number)
             self._ended(self._conductor.records[number])
             del self._trial_in[slot]
             self._idle.append(slot)

@@ -18,6 +18,8 @@ class Retention:
     ) -> None:
         """Take stock of what is on disk."""
         self._run, self._records, self._keep_best = run, records, keep_best
+        for number in records:
+            checkpoint.tidy(run.checkpoints(number))
         self._existing = {
             (number, step)
             for number in records
@@ -27,6 +29,11 @@ class Retention:
     def saved(self, number: int, step: int) -> None:
         """Note a new checkpoint and delete those it makes superfluous."""
         self._existing.add((number, step))
+        self.sweep()
+
+    def ended(self, number: int) -> None:
+        """Delete what the trial's end makes superfluous, and what a killed worker of it left."""
+        checkpoint.tidy(self._run.checkpoints(number))
         self.sweep()
 
     def sweep(self) -> None:

@@ -111,6 +111,12 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
     return None
 
 
+def tidy(checkpoints: Path) -> None:
+    """Remove what killed processes left of saves and deletions; none may be under way."""
+    for leftover in checkpoints.glob(".step-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
 def delete(checkpoints: Path, step: int) -> None:
     """Remove a checkpoint; it stops being one before its files go."""
     doomed = checkpoints / f".step-{step:06d}.deleted"

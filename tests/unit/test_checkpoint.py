@@ -243,3 +243,13 @@ def test_a_checkpoint_of_two_workers_loads_on_both_and_on_one(two_ranks):
     assert alone["select_loss"] == pytest.approx(state.metrics["select_loss"], rel=1e-6)
     for found in two_ranks:
         assert found["loaded"] == [6, state.metrics["select_loss"]]
+
+
+def test_what_a_killed_process_left_is_removed_and_checkpoints_stay(tmp_path):
+    (tmp_path / "step-000004").mkdir()
+    for name in (".step-000006.partial", ".step-000002.deleted", ".step-000004.universal"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights.safetensors").write_bytes(b"x")
+    checkpoint.tidy(tmp_path)
+    checkpoint.tidy(tmp_path / "nowhere")
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000004"]
