@@ -27,7 +27,8 @@ def _zero_1_2(trace: Trace, setting: Setting, stage: int) -> Iterator[Held]:
 
     A bucket is made at the first gradient of a step (`setup_buckets` in stage_1_and_2.py) and
     copied to be reduced. Stage 1 keeps gradients until the step. Stage 2 moves each into the bucket
-    at once and keeps this worker's part of them, once in a while until the next step's are there.
+    at once and keeps this worker's part of them. The part of the step before is still there at
+    times, in a cycle of references: it is counted.
     """
     total, size, world = trace.total, setting.size, setting.world
     parameters = size * total.all
@@ -42,7 +43,7 @@ def _zero_1_2(trace: Trace, setting: Setting, stage: int) -> Iterator[Held]:
         inside = moment.activations - moment.logits
         buffers = bucket if has_bucket else 0
         yield Held(parameters, gradients, optimizer, inside, moment.logits, buffers)
-    waiting = whole - bucket if stage == 1 else share
+    waiting = share + (whole - bucket if stage == 1 else share * setting.accumulates)
     yield Held(parameters, waiting, optimizer, 0, 0, 2 * bucket)
     in_float32 = FLOAT * total.trained / world
     yield Held(parameters, share + in_float32, optimizer, 0, 0, bucket)

@@ -1,4 +1,4 @@
-"""Predicted memory is within 15 % of the live tensors of real steps, for every kind of strategy."""
+"""Predicted memory is that of the live tensors of real steps, for every kind of strategy."""
 
 import shutil
 
@@ -11,7 +11,9 @@ from neft_ray.model import load_model
 from tests.contract.strategy_runs import run_group
 from tests.unit.trial_runs import small_config
 
-TOLERANCE = 0.15
+TOLERANCE = {"zero 1": 0.1, "zero 2": 0.1}
+"""What DeepSpeed leaves behind of the step before comes and goes; the others are nearly exact."""
+OTHERWISE, ON_A_GPU = 0.03, 0.15
 KINDS = {
     "ddp": {"strategy.kind": "ddp"},
     "fsdp": {"strategy.kind": "fsdp"},
@@ -43,9 +45,9 @@ def two(tmp_path_factory):
     return run_group(as_worker, 2, tmp_path_factory.mktemp("memory"))
 
 
-def assert_close(config, found):
+def assert_close(config, found, tolerance=OTHERWISE):
     predictor = Predictor(config)
-    assert predictor.of(config).device == pytest.approx(found, rel=TOLERANCE)
+    assert predictor.of(config).device == pytest.approx(found, rel=tolerance)
 
 
 def test_every_strategy_is_measured():
@@ -55,7 +57,8 @@ def test_every_strategy_is_measured():
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_workers_hold_what_was_predicted(two, kind, case):
-    assert_close(configured(kind, case, 2), max(found[kind, case] for found in two))
+    found = max(worker[kind, case] for worker in two)
+    assert_close(configured(kind, case, 2), found, TOLERANCE.get(kind, OTHERWISE))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -82,5 +85,5 @@ def test_a_gpu_gives_out_what_was_predicted(case, tmp_path):
     values = {"model.path": str(tmp_path), "workers.gpus": 1.0, "batch.micro_tokens": 1024}
     values |= {"data.max_length_tokens": 256, "batch.size_examples": 8}
     trial = small_config(values | CASES[case])
-    assert_close(trial, measured(trial, torch.device("cuda", 0)))
+    assert_close(trial, measured(trial, torch.device("cuda", 0)), ON_A_GPU)
     shutil.rmtree(tmp_path)
