@@ -97,6 +97,14 @@ def test_every_token_is_taken_as_a_target():
     assert 4 * of_all <= logits < 5 * of_all  # logarithms, two gradients, that of the weight
 
 
+def test_no_mask_or_scores_grow_with_the_square_of_the_length():
+    once, twice = (
+        max(m.activations for m in trace_step(small_config(), (1, tokens)).moments)
+        for tokens in (1024, 2048)
+    )
+    assert twice / once == pytest.approx(2, rel=0.01)
+
+
 def test_the_loss_head_is_told_from_the_layers():
     moments = trace_step(small_config(), SHAPE).moments
     assert all(m.logits == 0 for m in moments if not m.backward and m.group != ROOT)
