@@ -19,7 +19,6 @@ from neft_ray.errors import StorageError, bad_input
 
 Event = dict[str, Any]
 Phase = Literal["search", "finalist"]
-TREATMENT, CONTROL = "treatment", "control"
 CONTINUE, STOP = "continue", "stop"
 RUNNING = "running"
 COMPLETED = "completed"

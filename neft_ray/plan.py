@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from neft_ray.config.schedulers import Asha
+from neft_ray.config.searchers import GridSearch
 from neft_ray.config.space import grid_points
-from neft_ray.config.sweep import AshaStopping, GridSearch, SweepConfig
-from neft_ray.journal import CONTROL, RUNNING, TREATMENT, TrialRecord
+from neft_ray.config.sweep import TREATMENT, SweepConfig
+from neft_ray.journal import RUNNING, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -86,17 +88,17 @@ def make_plan(config: SweepConfig, num_steps: int) -> Plan:
     """
     search = config.sweep
     rungs: list[int] = []
-    if isinstance(search.scheduler, AshaStopping):
+    if isinstance(search.scheduler, Asha):
         rungs = search.scheduler.rungs(num_steps)
-    arms = [_arm(TREATMENT, _num_trials(config, fixed=()), rungs, num_steps, config)]
-    if search.control is not None:
-        num_trials = _num_trials(config, fixed=tuple(search.control))
-        arms.append(_arm(CONTROL, num_trials, rungs, num_steps, config))
+    arms = [
+        _arm(name, _num_trials(config, fixed), rungs, num_steps, config)
+        for name, fixed in search.arms.items()
+    ]
     num_finalists = search.finalists.num * len(search.finalists.seeds)
     return Plan(num_steps, rungs, arms, num_finalists)
 
 
-def _num_trials(config: SweepConfig, fixed: Sequence[str]) -> int:
+def _num_trials(config: SweepConfig, fixed: Collection[str]) -> int:
     search = config.sweep
     if isinstance(search.searcher, GridSearch):
         return len(grid_points({k: d for k, d in search.space.items() if k not in fixed}))
@@ -112,11 +114,10 @@ def _arm(
     for rung in rungs:
         steps += alive * (rung - before)
         at_rung.append(alive)
-        assert isinstance(scheduler, AshaStopping)
+        assert isinstance(scheduler, Asha)
         alive, before = max(1, alive // scheduler.eta), rung
     steps += alive * (num_steps - before)
-    fixed = config.sweep.control if name == CONTROL else None
-    forwards = _forwards_per_row(config, fixed or {})
+    forwards = _forwards_per_row(config, config.sweep.arms[name])
     return ArmPlan(name, num_trials, at_rung, steps, num_trials * num_steps, forwards)
 
 

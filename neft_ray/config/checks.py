@@ -12,9 +12,11 @@ from pydantic import ValidationError
 from neft_ray.config.explain import explain, nearest_key, shown
 from neft_ray.config.keys import TRIAL_KEYS, describe, hint_of, takes
 from neft_ray.config.places import Finding, Path
+from neft_ray.config.schedulers import Paced, Population
+from neft_ray.config.searchers import GridSearch
 from neft_ray.config.space import Choice, Domain, LogUniform, Uniform, Value, grid_points
 from neft_ray.config.strategy import DeepspeedConfig, FsdpConfig
-from neft_ray.config.sweep import GridSearch, NoStopping, SweepConfig
+from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import did_you_mean
 
@@ -31,6 +33,7 @@ SHARED_KEYS = {
     "workers.timeout_seconds": "write it under `workers`; slots are of one size",
     "training.eval_every_steps": "write it under `training`; trials compare at the same steps",
     "training.async_checkpoints": "write it under `training`; it changes no curve",
+    "changes": "search α and learning rate with `scheduler: {kind: pbt}`",
 } | {
     key: "write it under `strategy`; it spreads a trial and tunes nothing"
     for key in TRIAL_KEYS
@@ -104,12 +107,18 @@ def _num_trials(config: SweepConfig) -> Iterator[Finding]:
 def _rungs(config: SweepConfig) -> Iterator[Finding]:
     """Trials are cut where they are evaluated."""
     scheduler, every = config.sweep.scheduler, config.training.eval_every_steps
-    if isinstance(scheduler, NoStopping) or scheduler.grace_steps % every == 0:
+    if isinstance(scheduler, Paced):
+        key, first = "grace_steps", scheduler.grace_steps
+    elif isinstance(scheduler, Population):
+        key, first = "interval_steps", scheduler.interval_steps
+    else:
         return
-    below = scheduler.grace_steps // every * every
+    if first is None or first % every == 0:
+        return
+    below = first // every * every
     nearest = f"{below} or {below + every}" if below else f"{every}"
-    what = f"{scheduler.grace_steps} is no multiple of training.eval_every_steps, {every}"
-    yield Finding(("sweep", "scheduler", "grace_steps"), what, f"write {nearest}")
+    what = f"{first} is no multiple of training.eval_every_steps, {every}"
+    yield Finding(("sweep", "scheduler", key), what, f"write {nearest}")
 
 
 def _shards_in_host_memory(config: SweepConfig) -> Iterator[Finding]:
@@ -216,6 +225,8 @@ def _nearest_trial_key(key: str) -> str:
     """Return the remedy for a dotted key that is no setting of the trial."""
     section, _, name = key.rpartition(".")
     parts = {known: known.rpartition(".") for known in TRIAL_KEYS}
-    beside = {last: known for known, (first, _, last) in parts.items() if first == section}
+    beside = {
+        last: known for known, (first, _, last) in parts.items() if first and first == section
+    }
     namesake = any(last == name for _, _, last in parts.values())
     return nearest_key(name, beside) if beside or namesake else did_you_mean(key, TRIAL_KEYS)

@@ -86,8 +86,8 @@ def sections_of(hint: Hint) -> list[type[Section]]:
 
 def tag_of(section: type[Section]) -> str:
     """Return the tag of a union's member: its `kind`, or the only key it is written with."""
-    first, field = next(iter(section.model_fields.items()))
-    return str(get_args(field.annotation)[0]) if first == "kind" else first
+    kind = section.model_fields.get("kind")
+    return str(get_args(kind.annotation)[0]) if kind else next(iter(section.model_fields))
 
 
 def takes(hint: Hint, kind: type) -> bool:

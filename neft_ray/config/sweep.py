@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from neft_ray.config.base import Count, ListedOnce, Name, Section, Seed
+from neft_ray.config.base import Count, ListedOnce, Name, NonNegative, Positive, Section, Seed
+from neft_ray.config.schedulers import NoStopping, Scheduler
+from neft_ray.config.searchers import RandomSearch, Searcher
 from neft_ray.config.space import Domain, Value
 from neft_ray.config.trial import TrialConfig
+
+TREATMENT, CONTROL = "treatment", "control"
 
 
 class ObjectiveConfig(Section):
@@ -18,65 +23,6 @@ class ObjectiveConfig(Section):
     mode: Literal["min"] = "min"
     at: Literal["best", "end"] = "best"
     """`best`: a trial's best evaluation counts. `end`: its last one."""
-
-
-class GridSearch(Section):
-    """Every combination of the listed choices, in order."""
-
-    kind: Literal["grid"]
-
-
-class RandomSearch(Section):
-    """Independent draws."""
-
-    kind: Literal["random"]
-    seed: Seed = 0
-
-
-class OptunaSearch(Section):
-    """Optuna's tree-structured Parzen estimator (Bergstra et al., NeurIPS 2011)."""
-
-    kind: Literal["optuna"]
-    seed: Seed = 0
-    num_startup_trials: Count = 10
-    """Random draws before the model of good and bad values is used."""
-
-
-class NoStopping(Section):
-    """Every trial runs to its end."""
-
-    kind: Literal["none"]
-
-
-class AshaStopping(Section):
-    """Asynchronous successive halving, the stopping variant (Li et al., arXiv 1810.05934)."""
-
-    kind: Literal["asha"]
-    grace_steps: Count
-    """The first rung, in optimizer steps. Later rungs are `eta` times further apart each."""
-    eta: Annotated[int, Field(ge=2)] = 4
-    """At a rung the best 1/eta of the trials that reached it so far go on."""
-
-    def rungs(self, num_steps: int) -> list[int]:
-        """Return the steps at which trials of `num_steps` are compared."""
-        steps, step = [], self.grace_steps
-        while step < num_steps:
-            steps.append(step)
-            step *= self.eta
-        return steps
-
-
-class MedianStopping(Section):
-    """Stop a trial whose best loss is worse than the median of the others' running averages."""
-
-    kind: Literal["median"]
-    grace_steps: Count
-    min_trials: Count = 3
-    """So many other trials must have come as far before one is stopped."""
-
-
-Searcher = Annotated[GridSearch | RandomSearch | OptunaSearch, Field(discriminator="kind")]
-Scheduler = Annotated[NoStopping | AshaStopping | MedianStopping, Field(discriminator="kind")]
 
 
 class FinalistsConfig(Section):
@@ -90,6 +36,37 @@ class FinalistsConfig(Section):
     """Configurations per arm; 0 measures no lift."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1), ListedOnce] = (1, 2, 3, 4, 5)
     """Paired across the arms. A reviewer expects five or more."""
+    generated_rows: Annotated[int, Field(ge=0)] = 16
+    """Rows of the report split that every finalist answers at its end, to measure the length,
+    repetition and likeness of its text."""
+
+
+class HealthConfig(Section):
+    """When a trial is stopped for its own sake, before it is compared with others."""
+
+    spike_nats: Positive | None = 2.0
+    """Diverged: a select loss so far above the trial's own lowest. Null: never."""
+    patience_evaluations: Count | None = None
+    """Stalled: so many evaluations without a lower select loss. Null: never."""
+
+
+class PriceConfig(Section):
+    """What the machines cost, for `plan` and for a budget in dollars."""
+
+    dollars_per_gpu_hour: NonNegative | None = None
+    dollars_per_cpu_hour: NonNegative | None = None
+    """Of one core; null where the price of a GPU covers its machine."""
+
+
+class BudgetConfig(Section):
+    """What a sweep may spend. Its search ends early enough for the finalists."""
+
+    hours: Positive | None = None
+    """Of the sweep, interruptions not counted."""
+    gpu_hours: Positive | None = None
+    """Of all GPUs that slots hold, idle or not."""
+    dollars: Positive | None = None
+    """At the prices of `sweep.price`."""
 
 
 class SearchConfig(Section):
@@ -97,13 +74,26 @@ class SearchConfig(Section):
 
     space: Annotated[dict[str, Domain], Field(min_length=1)]
     """Dotted keys of the trial above, each with `choice`, `uniform`, `loguniform`, `int_range`."""
+    constraints: tuple[Name, ...] = ()
+    """Rules that proposals keep, such as `optimizer.learning_rate * noise.alpha < 0.01`."""
+    first: Literal["paper"] | tuple[dict[str, Value | None], ...] = ()
+    """Values to try before those of the searcher, which draws what they leave open. `paper`: α 5,
+    10 and 15 at learning rate 5e-5, as far as the space holds them."""
     control: Annotated[dict[str, Value | None], Field(min_length=1)] | None = None
     """Fixed values of the control arm, such as `{noise.alpha: 0}`: same space, same budget."""
+    controls: dict[Name, Annotated[dict[str, Value | None], Field(min_length=1)]] | None = None
+    """Further arms by name, each with its fixed values and the same budget: is it the noise of the
+    paper that helps, or any regulariser?"""
+    warm_start: tuple[Name, ...] = ()
+    """Runs (folders) whose trials the searcher is told of at the start."""
     objective: ObjectiveConfig = ObjectiveConfig()
     searcher: Searcher = RandomSearch(kind="random")
     scheduler: Scheduler = NoStopping(kind="none")
     num_trials: Count | None = None
     """Trials per arm; a grid has as many as it has points."""
+    health: HealthConfig = HealthConfig()
+    budget: BudgetConfig = BudgetConfig()
+    price: PriceConfig = PriceConfig()
     finalists: FinalistsConfig = FinalistsConfig()
     slots: Count | None = None
     """Trials at the same time; null: as many as the cluster holds."""
@@ -113,6 +103,12 @@ class SearchConfig(Section):
     """Best checkpoints kept over the whole sweep, beside the latest of every live trial."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often a trial is started again from its checkpoint after a crash."""
+
+    @property
+    def arms(self) -> dict[str, Mapping[str, Value | None]]:
+        """The fixed values of every arm by name: the treatment, the control, further controls."""
+        control = {} if self.control is None else {CONTROL: self.control}
+        return {TREATMENT: {}, **control, **(self.controls or {})}
 
 
 class MlflowConfig(Section):

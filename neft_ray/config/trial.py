@@ -161,6 +161,18 @@ class TrainingConfig(Section):
     """Fixes initialisation of new parameters, data order and noise."""
 
 
+class ChangeConfig(Section):
+    """Values that a trial goes on with from a step on; what is null stays as it was.
+
+    Population-based training writes these, so that its trials, too, are functions of their
+    configuration and seed alone.
+    """
+
+    after_step: Count
+    alpha: NonNegative | None = None
+    learning_rate: Positive | None = None
+
+
 class WorkersConfig(Section):
     """The processes that train one trial together."""
 
@@ -185,6 +197,18 @@ class TrialConfig(Section):
     training: TrainingConfig = TrainingConfig()
     strategy: StrategyConfig = DdpConfig()
     workers: WorkersConfig = WorkersConfig()
+    changes: tuple[ChangeConfig, ...] = ()
+    """Values of α and learning rate that change on the way, by step."""
+
+    def at(self, step: int) -> tuple[NoiseConfig, OptimizerConfig]:
+        """Return the noise and optimizer sections as they hold in a step, counted from 1."""
+        noise, optimizer = self.noise, self.optimizer
+        for change in self.changes:
+            if step > change.after_step and change.alpha is not None:
+                noise = noise.model_copy(update={"alpha": change.alpha})
+            if step > change.after_step and change.learning_rate is not None:
+                optimizer = optimizer.model_copy(update={"learning_rate": change.learning_rate})
+        return noise, optimizer
 
     def with_values(self, values: Mapping[str, Any]) -> Self:
         """Return a copy with dotted keys replaced, validated again as a whole.

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from neft_ray.config.load import load_sweep
+from neft_ray.config.schedulers import Asha
+from neft_ray.config.searchers import GridSearch
 from neft_ray.config.space import grid_points
-from neft_ray.config.sweep import AshaStopping, GridSearch, SweepConfig
-from neft_ray.journal import CONTROL, TREATMENT, read_events, reduce_events
+from neft_ray.config.sweep import CONTROL, TREATMENT, SweepConfig
+from neft_ray.journal import read_events, reduce_events
 from neft_ray.report.finalists import Lift, NoLift, measure_lift
 from neft_ray.report.trials import Arm, Trial, best_of, fixed_values, read_trials
 from neft_ray.run_directory import RunDirectory
@@ -117,6 +119,6 @@ def _arm(config: SweepConfig, trials: tuple[Trial, ...], name: str) -> Arm:
 
 def _rungs(config: SweepConfig, trials: tuple[Trial, ...]) -> tuple[int, ...]:
     scheduler = config.sweep.scheduler
-    if not isinstance(scheduler, AshaStopping):
+    if not isinstance(scheduler, Asha):
         return ()
     return tuple(scheduler.rungs(max((trial.record.num_steps for trial in trials), default=0)))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neft_ray.config.sweep import SweepConfig
-from neft_ray.journal import CONTROL, DIVERGED, FAILED, RUNNING, STOPPED, Event, Report, TrialRecord
+from neft_ray.journal import DIVERGED, FAILED, RUNNING, STOPPED, Event, Report, TrialRecord
 from neft_ray.run_directory import RunDirectory, trial_name
 from neft_ray.tracking.points import POINTS_FILE, read_points
 
@@ -125,7 +125,7 @@ def best_of(trials: Iterable[Trial], at: str) -> Trial | None:
 
 def fixed_values(config: SweepConfig, arm: str) -> Mapping[str, Any]:
     """Return what an arm fixes."""
-    return (config.sweep.control or {}) if arm == CONTROL else {}
+    return config.sweep.arms[arm]
 
 
 def read_trials(
@@ -161,7 +161,8 @@ def _trial(
     is_driven: bool,
 ) -> Trial:
     given = {**record.values, **fixed_values(config, record.arm)}
-    named = dict.fromkeys([*config.sweep.space, *(config.sweep.control or {})])
+    fixed = (key for values in config.sweep.arms.values() for key in values)
+    named = dict.fromkeys([*config.sweep.space, *fixed])
     values = {key: given[key] if key in given else _base_value(config, key) for key in named}
     return Trial(
         record=record,

@@ -17,11 +17,9 @@ from neft_ray.errors import bad_input
 from neft_ray.journal import (
     COMPLETED,
     CONTINUE,
-    CONTROL,
     RUNNING,
     STOP,
     STOPPED,
-    TREATMENT,
     Event,
     Journal,
     Phase,
@@ -67,9 +65,6 @@ class Conductor:
         self._config, self._num_steps = config, num_steps
         self.records: dict[int, TrialRecord] = {}
         longest = num_steps(config.trial)
-        fixed_values: dict[str, Mapping[str, Any]] = {TREATMENT: {}}
-        if config.sweep.control is not None:
-            fixed_values[CONTROL] = config.sweep.control
         self.arms = {
             name: Arm(
                 name,
@@ -77,7 +72,7 @@ class Conductor:
                 build_proposer(config.sweep, fixed, index),
                 build_rule(config.sweep.scheduler, longest),
             )
-            for index, (name, fixed) in enumerate(fixed_values.items())
+            for index, (name, fixed) in enumerate(config.sweep.arms.items())
         }
         self._has_finished = False
         for event in read_events(run.journal_file):

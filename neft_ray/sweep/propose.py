@@ -20,6 +20,7 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState, create_trial
 
+from neft_ray.config.searchers import GridSearch, OptunaSearch, RandomSearch
 from neft_ray.config.space import (
     Choice,
     Domain,
@@ -28,7 +29,7 @@ from neft_ray.config.space import (
     Uniform,
     grid_points,
 )
-from neft_ray.config.sweep import GridSearch, OptunaSearch, RandomSearch, SearchConfig
+from neft_ray.config.sweep import SearchConfig
 from neft_ray.journal import COMPLETED, RUNNING, STOPPED, TrialRecord
 
 Values = dict[str, Any]
@@ -141,6 +142,7 @@ def build_proposer(config: SearchConfig, fixed: Mapping[str, Any], arm_index: in
     if isinstance(config.searcher, GridSearch):
         return Grid(grid_points(space))
     assert config.num_trials is not None  # config/checks.py
+    assert isinstance(config.searcher, RandomSearch | OptunaSearch)
     return Sampled(space, config.searcher, config.num_trials, arm_index, config.objective.at)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ray.tune.schedulers import ASHAScheduler, MedianStoppingRule, TrialScheduler
 
-from neft_ray.config.sweep import AshaStopping, MedianStopping, NoStopping, Scheduler
+from neft_ray.config.schedulers import Asha, MedianStopping, NoStopping, Scheduler
 
 
 class Rule(Protocol):
@@ -54,11 +54,11 @@ class RayRule:
 COMMON: dict[str, Any] = {"time_attr": "step", "metric": "select_loss", "mode": "min"}
 
 
-def _asha(config: AshaStopping, num_steps: int) -> Rule:
+def _asha(config: Asha, num_steps: int) -> Rule:
     return RayRule(
         ASHAScheduler(
             max_t=num_steps + 1,  # a trial ends by itself at its last step
-            grace_period=config.grace_steps,
+            grace_period=config.grace,
             reduction_factor=config.eta,
             **COMMON,
         )
@@ -68,7 +68,7 @@ def _asha(config: AshaStopping, num_steps: int) -> Rule:
 def _median(config: MedianStopping, num_steps: int) -> Rule:
     return RayRule(
         MedianStoppingRule(
-            grace_period=config.grace_steps,
+            grace_period=config.grace,
             min_samples_required=config.min_trials,
             min_time_slice=inf,  # never pause: a slot runs its trial to a decision
             **COMMON,
@@ -78,7 +78,7 @@ def _median(config: MedianStopping, num_steps: int) -> Rule:
 
 RULES: dict[type, Callable[[Any, int], Rule]] = {
     NoStopping: lambda config, num_steps: Never(),
-    AshaStopping: _asha,
+    Asha: _asha,
     MedianStopping: _median,
 }
 

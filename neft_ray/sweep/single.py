@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from neft_ray.config.sweep import SweepConfig
+from neft_ray.config.sweep import TREATMENT, SweepConfig
 from neft_ray.errors import Problem, StorageError
 from neft_ray.journal import (
     CONTINUE,
     HALTED,
     RUNNING,
     STOPPED,
-    TREATMENT,
     Journal,
     TrialRecord,
     read_records,

@@ -71,7 +71,8 @@ def test_an_option_reaches_dotted_keys_of_the_control_arm():
         ("noise={alhpa: 3}", "noise.alhpa: unknown key; did you mean 'alpha'?"),
         (
             "sweep.scheduler={kind: asha}",
-            "sweep.scheduler.grace_steps: missing; write a whole number at least 1",
+            "sweep.scheduler: needs one of grace_steps and grace_tokens; "
+            "write how long no trial is cut",
         ),
         (
             "sweep.space.noise.alpha={choice: [-1]}",

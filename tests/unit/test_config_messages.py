@@ -78,7 +78,8 @@ FAULTS = [
     ),
     (
         ("{kind: asha, grace_steps: 100, eta: 4}", "{kind: asha, eta: 4}"),
-        "x.yaml:23: sweep.scheduler.grace_steps: missing; write a whole number at least 1",
+        "x.yaml:23: sweep.scheduler: needs one of grace_steps and grace_tokens; "
+        "write how long no trial is cut",
     ),
     (
         ("num_trials: 16", "num_trials: true"),
@@ -139,14 +140,14 @@ def test_all_problems_are_reported_together_in_the_order_of_the_file(faults):
             ("{kind: optuna, seed: 0}", "optuna"),
             [
                 "x.yaml:22: sweep.searcher: got the text 'optuna'; "
-                "write a section with a `kind`: grid, random, optuna"
+                "write a section with a `kind`: grid, random, quasi_random, optuna, bohb"
             ],
         ),
         (
             ("{kind: optuna, seed: 0}", "{seed: 0}"),
             [
                 "x.yaml:22: sweep.searcher.kind: missing; "
-                "write a section with a `kind`: grid, random, optuna"
+                "write a section with a `kind`: grid, random, quasi_random, optuna, bohb"
             ],
         ),
         (

@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from neft_ray.journal import COMPLETED, CONTROL
+from neft_ray.config.sweep import CONTROL
+from neft_ray.journal import COMPLETED
 from neft_ray.report.figures.style import (
     BLUE,
     FAINT,

@@ -12,7 +12,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from neft_ray.journal import COMPLETED, CONTROL, DIVERGED, FAILED, RUNNING, STOPPED, TREATMENT
+from neft_ray.config.sweep import CONTROL, TREATMENT
+from neft_ray.journal import COMPLETED, DIVERGED, FAILED, RUNNING, STOPPED
 from neft_ray.report.trials import INTERRUPTED
 
 BLACK, GREY, FAINT = "#222222", "#767676", "#E3E3E3"
