@@ -21,6 +21,8 @@ Event = dict[str, Any]
 Phase = Literal["search", "finalist"]
 CONTINUE, STOP = "continue", "stop"
 RUNNING = "running"
+PAUSED = "paused"
+"""Waits at a rung until it is decided whether it goes on."""
 COMPLETED = "completed"
 STOPPED = "stopped"
 DIVERGED = "diverged"

@@ -69,10 +69,10 @@ class Conductor:
             name: Arm(
                 name,
                 fixed,
-                build_proposer(config.sweep, fixed, index),
+                build_proposer(config, name, longest),
                 build_rule(config.sweep.scheduler, longest),
             )
-            for index, (name, fixed) in enumerate(config.sweep.arms.items())
+            for name, fixed in config.sweep.arms.items()
         }
         self._has_finished = False
         for event in read_events(run.journal_file):
