@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from neft_ray.config.searchers import BohbSearch
 from neft_ray.journal import DIVERGED, RUNNING
-from neft_ray.sweep.search.told import Told, best_and_latest
+from neft_ray.sweep.search.told import OPEN, Told, best_and_latest
 
-TPE_TRIALS = (50, 150)
+TPE_TRIALS = (30, 90)
 """The Parzen estimator sees so many of the best trials, and so many of the latest others."""
 GP_TRIALS = (25, 75)
 """The same for the Gaussian process, whose cost grows with their number's cube."""
@@ -46,10 +46,9 @@ class Parzen:
 
     def view(self, number: int, told: Sequence[Told]) -> list[FrozenTrial] | None:
         """See `Model`. Stopped trials are told as pruned at their last report."""
-        useful = [it for it in told if it.state is not TrialState.FAIL]
-        if sum(it.state is not TrialState.RUNNING for it in useful) < self._num_startup_trials:
+        if sum(it.state is not OPEN for it in told) < self._num_startup_trials:
             return None
-        seen = best_and_latest(useful, lambda it: it.rank, *TPE_TRIALS)
+        seen = best_and_latest(told, lambda it: it.rank, *TPE_TRIALS)
         return [it.frozen(n, it.state, it.value) for n, it in enumerate(seen, start=1)]
 
     def sampler(self, seed: int) -> optuna.samplers.BaseSampler:
@@ -75,9 +74,7 @@ class Gaussian:
             return None
         worst = max(completed)
         useful = [
-            it
-            for it in told
-            if it.state in (TrialState.COMPLETE, TrialState.RUNNING) or it.status == DIVERGED
+            it for it in told if it.value is not None or it.state is OPEN or it.status == DIVERGED
         ]
         seen = best_and_latest(useful, lambda it: it.rank, *GP_TRIALS)
         found = []
@@ -121,12 +118,11 @@ class Bohb:
         key = (self._searcher.seed, self._arm_index, number, 1)
         if np.random.default_rng(key).random() < self._searcher.random_fraction:
             return None
-        useful = [it for it in told if it.state is not TrialState.FAIL]
-        rung = self._furthest(useful)
+        rung = self._furthest(told)
         if rung is None:
             return None
-        values = {id(it): _loss_at(it, rung) for it in useful}
-        seen = [it for it in useful if values[id(it)] is not None or it.status == RUNNING]
+        values = {id(it): _loss_at(it, rung) for it in told}
+        seen = [it for it in told if values[id(it)] is not None or it.status == RUNNING]
         found = []
         num_best, num_latest = TPE_TRIALS
         best = best_and_latest(seen, lambda it: _or_inf(values[id(it)]), num_best, num_latest)

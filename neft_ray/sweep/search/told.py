@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import is_
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -15,9 +16,10 @@ from neft_ray.journal import COMPLETED, DIVERGED, PAUSED, RUNNING, STOPPED, Repo
 Place = Callable[[Report], float]
 """How far a report's trial had come, in the unit of rungs."""
 
+FAIL, OPEN = TrialState.FAIL, TrialState.RUNNING  # a member is looked up slowly
 _STATES = {
-    RUNNING: TrialState.RUNNING,
-    PAUSED: TrialState.RUNNING,
+    RUNNING: OPEN,
+    PAUSED: OPEN,
     COMPLETED: TrialState.COMPLETE,
     STOPPED: TrialState.PRUNED,
     DIVERGED: TrialState.PRUNED,
@@ -29,7 +31,6 @@ class Told:
     """One trial as the models see it.
 
     Attributes:
-        record: The trial.
         num_reports: How many reports it had.
         status: Which it had.
         params: Its values as Optuna's.
@@ -39,9 +40,9 @@ class Told:
             failed and cancelled ones say nothing of their values.
         value: Its objective, if it is complete.
         rank: Best first, as Optuna's Parzen estimator sorts finished trials.
+        last_place: How far it had come.
     """
 
-    record: TrialRecord
     num_reports: int
     status: str
     params: Mapping[str, Any]
@@ -49,17 +50,12 @@ class Told:
     losses: Mapping[float, float]
     state: TrialState
     value: float | None
-    rank: tuple[float, ...] = field(compare=False)
-
-    @property
-    def last_place(self) -> float:
-        """How far the trial has come."""
-        return next(reversed(self.losses), 0.0)
+    rank: tuple[float, ...]
+    last_place: float
 
     def is_of(self, record: TrialRecord) -> bool:
-        """Tell whether this is what a trial is now."""
-        now = (record.status, len(record.reports))
-        return self.record is record and (self.status, self.num_reports) == now
+        """Tell whether a trial is still as it was told."""
+        return (self.status, self.num_reports) == (record.status, len(record.reports))
 
     def frozen(
         self, number: int, state: TrialState, value: float | None, whole: bool = True
@@ -105,20 +101,26 @@ class Memory:
             at: `best` or `end`: the objective.
         """
         self._encode, self._place, self._at = encode, place, at
+        self._records: list[TrialRecord] = []
         self._known: list[Told] = []
+        self._open: list[int] = []
 
     def update(self, records: Sequence[TrialRecord]) -> list[Told]:
-        """Return all trials in order."""
-        del self._known[len(records) :]
-        for index, record in enumerate(records):
-            if index == len(self._known):
-                self._known.append(self._told(record))
-            elif not self._known[index].is_of(record):
-                self._known[index] = self._told(record)
-        return self._known
+        """Return all trials in order, without those that say nothing of their values."""
+        if len(records) < len(self._records) or not all(map(is_, self._records, records)):
+            self._records, self._known, self._open = [], [], []
+        for index in self._open:
+            if not self._known[index].is_of(records[index]):
+                self._known[index] = self._told(records[index])
+        for record in records[len(self._records) :]:
+            self._open.append(len(self._known))
+            self._known.append(self._told(record))
+        self._open = [i for i in self._open if self._known[i].status in (RUNNING, PAUSED)]
+        self._records = list(records)
+        return [told for told in self._known if told.state is not FAIL]
 
     def _told(self, record: TrialRecord) -> Told:
-        state = _STATES.get(record.status, TrialState.FAIL)
+        state = _STATES.get(record.status, FAIL)
         losses = {
             self._place(r): r.metrics["select_loss"]
             for r in record.reports
@@ -126,18 +128,18 @@ class Memory:
         }
         value = record.objective(self._at) if state is TrialState.COMPLETE else None
         if value is not None and not math.isfinite(value):
-            state, value = TrialState.FAIL, None
+            state, value = FAIL, None
+        last = next(reversed(losses), 0.0)
         if value is not None:
             rank: tuple[float, ...] = (0, value)
         elif state is TrialState.PRUNED and record.status != DIVERGED and losses:
-            place = next(reversed(losses))
-            rank = (1, -place, losses[place])
+            rank = (1, -last, losses[last])
         else:
             rank = (2,)
         params, distributions = self._encode(record.values)
         num_reports = len(record.reports)
         return Told(
-            record, num_reports, record.status, params, distributions, losses, state, value, rank
+            num_reports, record.status, params, distributions, losses, state, value, rank, last
         )
 
 
