@@ -50,7 +50,8 @@ def open_conductor(config: SweepConfig, root: Path) -> Conductor:
 
 def loss_of(config, step: int) -> float:
     """A bowl in the learning rate whose bottom α shifts, falling with the steps."""
-    rate, alpha = config.optimizer.learning_rate, config.noise.alpha
+    noise, optimizer = config.at(step)
+    rate, alpha = optimizer.learning_rate, noise.alpha
     bowl = (math.log10(rate) + 3 + alpha / 30) ** 2
     return 3 + bowl + 10 / (step + 10) + 0.01 * config.training.seed
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -51,6 +51,10 @@ class InStep(Never):
         self._explorer, self._base = explorer, base
         self._generation = 1
         self._members: dict[int, TrialRecord] = {}
+        self._place: dict[int, int] = {}
+        """Which member of the population a trial is, whatever its number."""
+        self._vacant = 0
+        """The place of the member that was replaced last."""
         self._losses: dict[int, float] = {}
         self._before: dict[int, float] = {}
         self._moves: deque[Move] = deque()
@@ -58,7 +62,10 @@ class InStep(Never):
     def added(self, record: TrialRecord) -> None:
         """See `Rule`."""
         self._members[record.number] = record
-        if record.parent is not None:
+        if record.parent is None:
+            self._place[record.number] = len(self._members) - 1
+        else:
+            self._place[record.number] = self._vacant
             self._before[record.number] = self._before[record.parent]
 
     def reported(self, record: TrialRecord, place: int, loss: float) -> str:
@@ -84,28 +91,31 @@ class InStep(Never):
         """See `Rule`."""
         self._moves.popleft()
         if isinstance(move, Branch):
+            self._vacant = self._place[move.replaced]
             del self._members[move.replaced]
 
     def _decide(self) -> None:
         """Once all members have reported, say how each goes on: donors before they move on."""
         if not self._members or len(self._losses) < self._size:
             return
-        ranked = sorted(self._losses, key=lambda number: (self._losses[number], number))
-        for number, loss in self._losses.items():
-            if number in self._before:
-                values = self._live(self._members[number].values)
-                self._explorer.observed(self._generation, values, self._before[number], loss)
+        ranked = sorted(self._losses, key=lambda n: (self._losses[n], self._place[n]))
+        for number in self._in_place(self._before.keys() & self._losses.keys()):
+            values, before = self._live(self._members[number].values), self._before[number]
+            self._explorer.observed(self._generation, values, before, self._losses[number])
         num = math.floor(len(ranked) * self._config.quantile_fraction)
         best, worst = ranked[:num], ranked[len(ranked) - num :]
         step = self._generation * self._config.interval_steps
-        branches = [self._branch(number, best, step) for number in sorted(worst)]
+        branches = [self._branch(number, best, step) for number in self._in_place(worst)]
         going_on = sorted(set(ranked) - set(worst))
         self._moves += [*branches, *(Resume(number) for number in going_on)]
         self._before, self._losses = self._losses, {}
         self._generation += 1
 
+    def _in_place(self, numbers: Iterable[int]) -> list[int]:
+        return sorted(numbers, key=lambda number: self._place[number])
+
     def _branch(self, replaced: int, best: list[int], step: int) -> Branch:
-        random = np.random.default_rng((self._seed, self._generation, replaced))
+        random = np.random.default_rng((self._seed, self._generation, self._place[replaced]))
         donor = self._members[int(random.choice(best))]
         live = self._explorer.explore(self._generation, self._live(donor.values), random)
         change = {"after_step": step, **{LIVE_KEYS[key]: value for key, value in live.items()}}
