@@ -43,7 +43,7 @@ class ArmSpace:
         constraints = tuple(map(Constraint.parse, search.constraints))
         named = [key for constraint in constraints for key in constraint.keys]
         named += [key for domain in search.space.values() for key in conditions(domain)]
-        base = {key: setting(config, key) for key in {*named, *search.space}}
+        base = {key: config.base_value(key) for key in {*named, *search.space}}
         domains = {key: domain for key, domain in search.space.items() if key not in fixed}
         return cls(domains, {**base, **fixed}, fixed, constraints)
 
@@ -129,14 +129,6 @@ class ArmSpace:
 def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Tell whether two points are the same."""
     return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-
-
-def setting(config: SweepConfig, key: str) -> Any:
-    """Return a setting of the base trial; None below a section that is left out."""
-    found: Any = config
-    for word in key.split("."):
-        found = getattr(found, word, None)
-    return found
 
 
 def num_trials(config: SweepConfig, arm: str) -> int:

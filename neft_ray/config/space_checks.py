@@ -12,7 +12,6 @@ from neft_ray.config.arm_space import (
     MIN_ALLOWED,
     NUM_DRAWS,
     ArmSpace,
-    setting,
 )
 from neft_ray.config.constraints import Constraint, Unusable
 from neft_ray.config.explain import nearest_trial_key, shown
@@ -107,7 +106,7 @@ def _constraints(config: SweepConfig) -> Iterator[Finding]:
             continue
         fixed = [values for values in config.sweep.arms.values()]
         listed = [
-            [*(space[key].corners if key in space else ()), setting(config, key)]
+            [*(space[key].corners if key in space else ()), config.base_value(key)]
             + [values[key] for values in fixed if key in values]
             for key in constraint.keys
         ]
@@ -167,7 +166,7 @@ def points_to_build(
         fixed: What the arm fixes.
     """
     named = {other for domain in space.values() for other in conditions(domain)}
-    given = {key: setting(config, key) for key in {*named, *space}}
+    given = {key: config.base_value(key) for key in {*named, *space}}
     given.update(fixed)
     all_listed = all(isinstance(domain, Choice) for domain in space.values())
     size = math.prod(len(domain.corners) for domain in space.values())
