@@ -7,62 +7,34 @@ the searcher is told. Only the training is looked up in `benchmarks/data/curves.
 from __future__ import annotations
 
 import heapq
-import json
-import random
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any, Protocol
+from statistics import mean, median
+from typing import Any
 
 import numpy as np
-import optuna
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from benchmarks.common import Row, arguments, finish, lower_is_better
-from benchmarks.curves import RECIPE, Curves
-from neft_ray.config.load import load_sweep
-from neft_ray.config.sweep import SweepConfig
-from neft_ray.config.trial import TrialConfig
-from neft_ray.run_directory import RunDirectory
-from neft_ray.sweep.conductor import Conductor
+from benchmarks.curves import Curves
+from benchmarks.players import (
+    ETA,
+    GRACE_STEPS,
+    SHARE,
+    Independent,
+    OptunaAlone,
+    Ours,
+    Player,
+    Point,
+    RayAsha,
+    Task,
+)
 
 SLOTS = 4
-SHARE = 0.3
-"""Of the optimizer steps that the whole grid takes."""
+EQUAL_SHARES = (0.1, 0.15, 0.2, SHARE)
 TARGET_PERCENT = 5.0
-GRACE_STEPS, ETA = 10, 4
-Point = Mapping[str, float]
 MEMORY = Path("/dev/shm")
-
-
-@dataclass
-class Task:
-    """One recorded seed: curves by point.
-
-    Attributes:
-        steps: Where trials are evaluated.
-        curves: Losses by point, shorter where a trial diverged.
-    """
-
-    grid: Mapping[str, tuple[float, ...]]
-    steps: list[int]
-    curves: dict[tuple[float, ...], list[float]]
-
-    def curve(self, point: Point) -> list[float]:
-        """Return the losses of a point."""
-        return self.curves[tuple(float(point[key]) for key in self.grid)]
-
-    @property
-    def budget(self) -> int:
-        """Steps that a sweep may take."""
-        return int(SHARE * len(self.curves) * self.steps[-1])
-
-    def regret(self, found: float) -> float:
-        """Return how far above the best a loss is, where the grid's median is 100 %."""
-        lowest = [min(curve, default=np.inf) for curve in self.curves.values()]
-        return 100 * (found - min(lowest)) / (median(lowest) - min(lowest))
 
 
 def tasks() -> list[Task]:
@@ -75,185 +47,35 @@ def tasks() -> list[Task]:
     ]
 
 
-class Player(Protocol):
-    """Plays a sweep: starts trials and decides on their reports."""
-
-    def start(self) -> tuple[int, Point, int] | None:
-        """Return number, values and step of a trial that starts or goes on; None to wait."""
-
-    def report(self, number: int, step: int, loss: float) -> bool:
-        """Take a report and return whether the trial stops, for good or for a while."""
-
-    def end(self, number: int, diverged: bool) -> None:
-        """Note that a trial came to its end."""
+Trace = list[tuple[int, float]]
+"""Steps spent and the lowest loss so far, after every report."""
 
 
-@dataclass
-class Outcome:
-    """What a sweep came to: its lowest loss, and the steps it took."""
-
-    found: float
-    steps: int
-
-
-def replay(player: Player, task: Task) -> Outcome:
+def replay(player: Player, task: Task) -> Trace:
     """Play a sweep in slots side by side until its budget is spent or it has ended."""
     every = task.steps[0]
-    found, spent = np.inf, 0
-    idle, live = list(range(SLOTS)), list[tuple[int, int, int, Point]]()
-    now = 0
-    while spent < task.budget:
-        while idle and (started := player.start()) is not None:
+    trace: Trace = []
+    live: list[tuple[int, int, int, Point]] = []  # time, number, step, values
+    lowest, now = np.inf, 0
+    while len(trace) * every < task.budget:
+        while len(live) < SLOTS and (started := player.start()) is not None:
             number, point, step = started
             heapq.heappush(live, (now + every, number, step + every, point))
-            idle.pop()
         if not live:
             break
         now, number, step, point = heapq.heappop(live)
-        spent += every
-        curve = task.curve(point)
-        index = step // every - 1
-        diverged = index >= len(curve)
+        losses = task.curve(point)[: step // every]
+        diverged = len(losses) < step // every
         stops = False
         if not diverged:
-            found = min(found, curve[index])
-            stops = player.report(number, step, curve[index])
+            lowest = min(lowest, losses[-1])
+            stops = player.report(number, step, losses[-1])
+        trace.append(((len(trace) + 1) * every, float(lowest)))
         if diverged or (not stops and step == task.steps[-1]):
             player.end(number, diverged)
         elif not stops:
             heapq.heappush(live, (now + every, number, step + every, point))
-            continue
-        idle.append(0)
-    return Outcome(float(found), spent)
-
-
-class Lengths:
-    """All trials are as long as recorded."""
-
-    def __init__(self, length: int) -> None:
-        self._length = length
-
-    def num_steps(self, config: TrialConfig) -> int:
-        """Return a trial's steps."""
-        return self._length
-
-    def num_tokens(self, config: TrialConfig) -> int:
-        """Return a trial's tokens, of no use here."""
-        return self._length
-
-
-class Ours:
-    """The conductor, with its journal in memory."""
-
-    def __init__(self, task: Task, folder: Path, **search: Any) -> None:
-        self._conductor = Conductor(
-            _config(task, search), RunDirectory(folder), Lengths(task.steps[-1])
-        )
-
-    def start(self) -> tuple[int, Point, int] | None:
-        """See `Player`."""
-        record = self._conductor.next_trial()
-        return None if record is None else (record.number, record.values, record.last_step)
-
-    def report(self, number: int, step: int, loss: float) -> bool:
-        """See `Player`."""
-        return self._conductor.report(number, step, {"select_loss": loss})
-
-    def end(self, number: int, diverged: bool) -> None:
-        """See `Player`."""
-        self._conductor.end(number, "diverged" if diverged else "completed")
-
-
-def _config(task: Task, search: dict[str, Any]) -> SweepConfig:
-    base = load_sweep(RECIPE).model_dump(mode="json")
-    base["training"] |= {"eval_every_steps": task.steps[0]}
-    base["sweep"] = {
-        "space": {key: {"choice": values} for key, values in task.grid.items()},
-        "num_trials": len(task.curves),
-        "finalists": {"num": 0},
-        **search,
-    }
-    return SweepConfig.model_validate_json(json.dumps(base))
-
-
-class Independent:
-    """Random search as elsewhere: draws that may repeat, and every trial to its end."""
-
-    def __init__(self, task: Task, seed: int) -> None:
-        self._grid, self._random, self._number = task.grid, random.Random(seed), -1
-
-    def start(self) -> tuple[int, Point, int] | None:
-        """See `Player`."""
-        self._number += 1
-        return self._number, {k: self._random.choice(v) for k, v in self._grid.items()}, 0
-
-    def report(self, number: int, step: int, loss: float) -> bool:
-        """See `Player`."""
-        return False
-
-    def end(self, number: int, diverged: bool) -> None:
-        """See `Player`."""
-
-
-@dataclass(frozen=True)
-class _Stub:
-    """What Ray's schedulers look at in a trial."""
-
-    trial_id: int
-
-
-class RayAsha(Independent):
-    """Ray Tune's ASHA over independent draws."""
-
-    def __init__(self, task: Task, seed: int) -> None:
-        super().__init__(task, seed)
-        self._scheduler = ASHAScheduler(
-            time_attr="step",
-            metric="loss",
-            mode="min",
-            max_t=task.steps[-1],
-            grace_period=GRACE_STEPS,
-            reduction_factor=ETA,
-        )
-        self._known: dict[int, _Stub] = {}
-
-    def report(self, number: int, step: int, loss: float) -> bool:
-        """See `Player`."""
-        if number not in self._known:
-            self._known[number] = _Stub(number)
-            self._scheduler.on_trial_add(None, self._known[number])
-        result = {"step": step, "loss": loss}
-        decision = self._scheduler.on_trial_result(None, self._known[number], result)
-        return bool(decision == TrialScheduler.STOP) and step < 10**9
-
-
-class OptunaAlone(Independent):
-    """Optuna's own default sampler, every trial to its end."""
-
-    def __init__(self, task: Task, seed: int) -> None:
-        super().__init__(task, seed)
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        sampler = optuna.samplers.TPESampler(seed=seed)
-        self._study = optuna.create_study(sampler=sampler)
-        self._lowest: dict[int, float] = {}
-
-    def start(self) -> tuple[int, Point, int] | None:
-        """See `Player`."""
-        trial = self._study.ask()
-        return trial.number, {k: trial.suggest_categorical(k, v) for k, v in self._grid.items()}, 0
-
-    def report(self, number: int, step: int, loss: float) -> bool:
-        """See `Player`."""
-        self._lowest[number] = min(loss, self._lowest.get(number, np.inf))
-        return False
-
-    def end(self, number: int, diverged: bool) -> None:
-        """See `Player`."""
-        failed = optuna.trial.TrialState.FAIL
-        if diverged:
-            self._study.tell(number, state=failed)
-        else:
-            self._study.tell(number, self._lowest[number])
+    return trace
 
 
 ASHA = {"kind": "asha", "grace_steps": GRACE_STEPS, "eta": ETA}
@@ -277,33 +99,54 @@ PEERS: dict[str, Callable[[Task, int], Player]] = {
 
 @dataclass
 class Result:
-    """Regrets in percent and shares of the grid's steps over many sweeps."""
+    """What many sweeps of one kind came to; percentages throughout.
 
-    regrets: list[float]
-    shares: list[float]
+    Attributes:
+        regret: At the end of each sweep.
+        share: Of the grid's steps that each took.
+        regret_at: At equal steps, by share of the grid.
+        share_to_target: Of the grid's steps to a regret of `TARGET_PERCENT`; the whole budget where
+            it was not reached.
+    """
+
+    regret: list[float]
+    share: list[float]
+    regret_at: dict[float, list[float]]
+    share_to_target: list[float]
 
     def line(self, name: str) -> str:
         """Return a line of the table."""
-        low, high = np.percentile(self.regrets, [25, 75])
-        return (
-            f"{name:<34} {median(self.regrets):7.2f} % ({low:6.2f} to {high:6.2f}) "
-            f"{100 * median(self.shares):7.1f} %"
-        )
+        at = " ".join(f"{mean(found):6.1f}" for found in self.regret_at.values())
+        shares = f"{median(self.share_to_target):7.1f} {median(self.share):7.1f}"
+        return f"{name:<30} {median(self.regret):7.2f} {mean(self.regret):6.2f} {at} {shares}"
+
+
+HEADER = (
+    f"{'':<30} {'median':>7} {'mean':>6} "
+    + " ".join(f"{f'{share:.0%}':>6}" for share in EQUAL_SHARES)
+    + f" {'to 5 %':>7} {'steps':>7}"
+)
 
 
 def play(make: Callable[[Task, int], Player], num_seeds: int) -> Result:
     """Play a sweep for every seed, on the recorded seeds in turn."""
-    result = Result([], [])
+    result = Result([], [], {share: [] for share in EQUAL_SHARES}, [])
     recorded = tasks()
     for seed in range(num_seeds):
         task = recorded[seed % len(recorded)]
-        outcome = replay(make(task, seed), task)
-        result.regrets.append(task.regret(outcome.found))
-        result.shares.append(outcome.steps / len(task.curves) / task.steps[-1])
+        trace = replay(make(task, seed), task)
+        whole = len(task.curves) * task.steps[-1]
+        regrets = [(spent / whole, task.regret(lowest)) for spent, lowest in trace]
+        result.regret.append(regrets[-1][1])
+        result.share.append(100 * regrets[-1][0])
+        for share, found in result.regret_at.items():
+            found.append([regret for at, regret in regrets if at <= share][-1])
+        there = (at for at, regret in regrets if regret <= TARGET_PERCENT)
+        result.share_to_target.append(100 * next(there, SHARE))
     return result
 
 
-def _ours(searcher: str, scheduler: dict[str, Any]) -> Callable[[Task, int], Player]:
+def _ours(searcher: str, scheduler: dict[str, Any], parent: Path) -> Callable[[Task, int], Player]:
     def make(task: Task, seed: int) -> Player:
         folder = tempfile.mkdtemp(dir=MEMORY if MEMORY.is_dir() else None)
         return Ours(
@@ -311,3 +154,37 @@ def _ours(searcher: str, scheduler: dict[str, Any]) -> Callable[[Task, int], Pla
         )
 
     return make
+
+
+def compared(ours: Mapping[str, Result], peers: Mapping[str, Result]) -> list[Row]:
+    """Return the rows: three of ours against every peer."""
+    rows = []
+    for name in ("quasi-random + ASHA", "random + ASHA", "BOHB + ASHA"):
+        for peer, theirs in peers.items():
+            mine = ours[name]
+            label = f"{name}, {peer}"
+            target = median(mine.share_to_target), median(theirs.share_to_target)
+            rows.append(lower_is_better(f"{label}: to 5 %", *target, "% of the grid's steps"))
+            at = mean(mine.regret_at[SHARE]), mean(theirs.regret_at[SHARE])
+            unit = f"%, mean at {SHARE:.0%} of the steps"
+            rows.append(lower_is_better(f"{label}: regret", *at, unit))
+    return rows
+
+
+def main() -> None:
+    """Replay everything and print the table of regrets, then the ratios."""
+    given = arguments(__doc__ or "", repeats=100)
+    print(HEADER)
+    ours, peers = {}, {}
+    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        for name, (searcher, scheduler) in OURS.items():
+            ours[name] = play(_ours(searcher, scheduler, Path(folder)), given.repeats)
+            print(ours[name].line(name), flush=True)
+    for name, make in PEERS.items():
+        peers[name] = play(make, given.repeats)
+        print(peers[name].line(name), flush=True)
+    finish(compared(ours, peers), given)
+
+
+if __name__ == "__main__":
+    main()
