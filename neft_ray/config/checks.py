@@ -9,18 +9,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from neft_ray.config.explain import explain, nearest_key, shown
-from neft_ray.config.keys import TRIAL_KEYS, describe, hint_of, takes
+from neft_ray.config.arm_space import MAX_GRID_POINTS
+from neft_ray.config.explain import explain, nearest_trial_key, shown
+from neft_ray.config.keys import TRIAL_KEYS, describe, hint_of, tag_of, takes
 from neft_ray.config.places import Finding, Path
 from neft_ray.config.schedulers import Paced, Population
 from neft_ray.config.searchers import GridSearch
-from neft_ray.config.space import Choice, Domain, LogUniform, Uniform, Value, grid_points
+from neft_ray.config.space import Choice, Domain, LogUniform, Uniform, Value
+from neft_ray.config.space_checks import SPACE_CHECKS, points_to_build
 from neft_ray.config.strategy import DeepspeedConfig, FsdpConfig
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
-from neft_ray.errors import did_you_mean
-
-MAX_GRID_POINTS = 20_000
 
 _ABSENT = object()
 _SPACE: Path = ("sweep", "space")
@@ -54,7 +53,7 @@ def _keys(config: SweepConfig) -> Iterator[Finding]:
     for place, keys in ((_SPACE, config.sweep.space), (_CONTROL, config.sweep.control or {})):
         for key in keys:
             if key not in TRIAL_KEYS:
-                yield Finding((*place, key), "not a setting of the trial", _nearest_trial_key(key))
+                yield Finding((*place, key), "not a setting of the trial", nearest_trial_key(key))
             elif key in SHARED_KEYS:
                 yield Finding((*place, key), "must be the same in all trials", SHARED_KEYS[key])
 
@@ -64,11 +63,11 @@ def _ranges(config: SweepConfig) -> Iterator[Finding]:
     on_grid = isinstance(config.sweep.searcher, GridSearch)
     for key, domain in config.sweep.space.items():
         if on_grid and not isinstance(domain, Choice):
-            what = f"`{next(iter(domain.model_fields_set))}` cannot be listed in a grid"
+            what = f"`{tag_of(type(domain))}` cannot be listed in a grid"
             remedy = "use `choice`, or `searcher: {kind: random}`"
             yield Finding((*_SPACE, key), what, remedy)
         if key in TRIAL_KEYS and not _drawable(key, domain):
-            what = f"`{next(iter(domain.model_fields_set))}` draws real numbers"
+            what = f"`{tag_of(type(domain))}` draws real numbers"
             remedy = f"use `int_range` or `choice`: {key} is {describe(hint_of(TRIAL_KEYS[key]))}"
             yield Finding((*_SPACE, key), what, remedy)
 
@@ -79,9 +78,9 @@ def _values(config: SweepConfig) -> Iterator[Finding]:
     space = {k: d for k, d in config.sweep.space.items() if k in TRIAL_KEYS and _drawable(k, d)}
     beside = {key: domain for key, domain in space.items() if key not in control}
     trial = config.trial
-    for point in _points(space, config):
+    for point in points_to_build(space, config, {}):
         yield from _build(trial, point, ())
-    for point in _points(beside, config) if control else ():
+    for point in points_to_build(beside, config, control) if control else ():
         yield from _build(trial, {**point, **control}, control)
 
 
@@ -186,21 +185,9 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     _params_dtype: (("strategy",), ("model",), _SPACE, _CONTROL),
     _control_in_space: (_SPACE, _CONTROL),
     _control_beside_space: (_SPACE, _CONTROL, *((name,) for name in TrialConfig.model_fields)),
+    **SPACE_CHECKS,
 }
 """Each rule with the settings that must be sound. The others judge every key by itself."""
-
-
-def _points(space: Mapping[str, Domain], config: SweepConfig) -> Iterator[dict[str, Any]]:
-    """Yield the points that are built: a whole grid, or the corners of other searches."""
-    all_listed = all(isinstance(domain, Choice) for domain in space.values())
-    size = math.prod(len(domain.corners) for domain in space.values())
-    if isinstance(config.sweep.searcher, GridSearch) and all_listed and size <= MAX_GRID_POINTS:
-        yield from grid_points(space)
-        return
-    for end in (0, -1):
-        yield {key: domain.corners[end] for key, domain in space.items()}
-    for key, domain in space.items():
-        yield from ({key: value} for value in domain.corners)
 
 
 def _build(
@@ -219,14 +206,3 @@ def _build(
 def _drawable(key: str, domain: Domain) -> bool:
     """Tell whether a setting takes the real numbers of a range, if it is one."""
     return not isinstance(domain, Uniform | LogUniform) or takes(hint_of(TRIAL_KEYS[key]), float)
-
-
-def _nearest_trial_key(key: str) -> str:
-    """Return the remedy for a dotted key that is no setting of the trial."""
-    section, _, name = key.rpartition(".")
-    parts = {known: known.rpartition(".") for known in TRIAL_KEYS}
-    beside = {
-        last: known for known, (first, _, last) in parts.items() if first and first == section
-    }
-    namesake = any(last == name for _, _, last in parts.values())
-    return nearest_key(name, beside) if beside or namesake else did_you_mean(key, TRIAL_KEYS)
