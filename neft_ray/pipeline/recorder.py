@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from neft_ray.config.trial import TrialConfig
@@ -9,7 +10,9 @@ from neft_ray.journal import COMPLETED, STOPPED, TrialRecord
 from neft_ray.pipeline.session import flat
 from neft_ray.sweep.driver import Observer
 from neft_ray.tracking.background import MirrorThread
-from neft_ray.tracking.cards import describe
+from neft_ray.tracking.cards import Dataset, describe
+
+IN_TITLE = ("noise.alpha", "optimizer.learning_rate")
 
 
 class Observers:
@@ -37,18 +40,28 @@ class Observers:
 class Recorder:
     """The observer that keeps MLflow up to date."""
 
-    def __init__(self, thread: MirrorThread) -> None:
-        self._thread = thread
+    def __init__(
+        self, thread: MirrorThread, run_name: str, dataset_of: Callable[[TrialConfig], Dataset]
+    ) -> None:
+        """Prepare to record one run.
+
+        Args:
+            thread: Sends.
+            run_name: The run's name, a tag of every trial.
+            dataset_of: The data of a trial.
+        """
+        self._thread, self._run_name, self._dataset_of = thread, run_name, dataset_of
 
     def started(self, record: TrialRecord, config: TrialConfig, folder: Path) -> None:
         """See `Observer`."""
         tags = {
+            "neft_ray.run": self._run_name,
             "neft_ray.arm": record.arm,
             "neft_ray.phase": record.phase,
             "neft_ray.config_hash": config.config_hash,
         }
         params = flat(config.model_dump(mode="json"))
-        describe(folder, trial_title(record, config), params, tags)
+        describe(folder, trial_title(record, config), params, tags, self._dataset_of(config))
         self._thread.add(folder)
 
     def reported(self, record: TrialRecord) -> None:
@@ -64,8 +77,19 @@ class Recorder:
 
 
 def trial_title(record: TrialRecord, config: TrialConfig) -> str:
-    """Return what a person reads of a trial, such as `t007 α=15 lr=3e-04 seed=0`."""
+    """Return what a person reads of a trial, such as `t007 treatment α=15 lr=3e-04 seed=0`.
+
+    Other searched values follow by their keys' last words.
+    """
+    others = "".join(
+        f" {key.rpartition('.')[2]}={value:.3g}"
+        if isinstance(value, float)
+        else f" {key.rpartition('.')[2]}={value}"
+        for key, value in sorted(record.values.items())
+        if key not in IN_TITLE
+    )
+    phase = " finalist" if record.phase == "finalist" else ""
     return (
-        f"t{record.number:03d} α={config.noise.alpha:g} "
-        f"lr={config.optimizer.learning_rate:.2g} seed={record.seed}"
+        f"t{record.number:03d} {record.arm}{phase} α={config.noise.alpha:g} "
+        f"lr={config.optimizer.learning_rate:.2g}{others} seed={record.seed}"
     )
