@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from neft_ray.report import Results
+from neft_ray.report import Results, summary_lines
 from neft_ray.report.trials import Arm
 from neft_ray.report.words import configuration_text, headline, lift_sentences, loss_text
 
@@ -23,6 +23,8 @@ def sweep_note(results: Results, remarks: Sequence[str] = ()) -> str:
         results: Of a sweep that has ended or not.
         remarks: More lines, such as what became of the best model.
     """
+    if results.manifest["kind"] == "train":
+        return "\n".join(f"* {line}" for line in (*summary_lines(results), *remarks))
     lines = [f"**{headline(results)}**", ""]
     if not results.is_finished:
         lines += ["*This sweep has not finished; the figures are so far.*", ""]

@@ -116,9 +116,8 @@ def _conclude(
     try:
         if best is not None and finished:
             made = _publish(session, run, mirror, best, results)
-            if made.remark:
-                lines.append(made.remark)
-                finish(run.root, "FINISHED", {NOTE_TAG: sweep_note(results, [made.remark])})
+            lines.append(made.remark)
+            finish(run.root, "FINISHED", {NOTE_TAG: sweep_note(results, [made.remark])})
         with mirror.store.explained():
             mirror.sync(run.root)
     except UserError as error:

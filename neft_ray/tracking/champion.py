@@ -86,7 +86,7 @@ def register(store: MlflowStore, candidate: Candidate) -> Registered:
         champion = _version_with(client, name, CHAMPION)
         own = str(known[0].version) if known else None
         if champion is not None and own == str(champion.version):
-            return Registered(str(own), CHAMPION, "")
+            return Registered(str(own), CHAMPION, f"{name} version {own} is the champion.")
         wins, remark = _compared(candidate, champion)
         version = own or _create_version(store, candidate, f"{candidate.description}\n\n{remark}")
         alias = CHAMPION if wins else CHALLENGER
@@ -122,7 +122,8 @@ def _version_with(client: MlflowClient, name: str, alias: str) -> ModelVersion |
 
 def _create_version(store: MlflowStore, candidate: Candidate, description: str) -> str:
     client, run_id, tags = store.client, candidate.run_id, candidate.all_tags
-    model = client.create_logged_model(store.experiment_id, candidate.name, run_id, tags)
+    plain_name = candidate.name.replace(".", "-")  # of this name MLflow takes no dot
+    model = client.create_logged_model(store.experiment_id, plain_name, run_id, tags)
     with tempfile.TemporaryDirectory() as wrapping:
         _wrap(candidate.folder, Path(wrapping), run_id, model.model_id)
         client.log_model_artifacts(model.model_id, wrapping)

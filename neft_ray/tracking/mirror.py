@@ -18,6 +18,7 @@ from neft_ray.tracking.cards import Card, Dataset, Param, read_card
 from neft_ray.tracking.mirrored import MIRROR_FILE, Mirrored, points_files
 from neft_ray.tracking.mlflow_store import MlflowStore
 from neft_ray.tracking.points import read_points
+from neft_ray.tracking.shown import shown_name
 
 KEY_TAG = "neft_ray.key"
 PARENT_TAG = "mlflow.parentRunId"
@@ -146,7 +147,7 @@ class MlflowMirror:
                 self._send(path, mirrored.run_id, batch)
                 mirrored, batch = mirrored.keep(path.parent), []
             batch += [
-                Metric(name, value, point.timestamp_ms, point.step)
+                Metric(shown_name(name), value, point.timestamp_ms, point.step)
                 for name, value in point.metrics.items()
             ]
             offsets = {**mirrored.offsets_bytes, path.name: point.end_bytes}

@@ -49,9 +49,7 @@ def train(
     order = step_order(data, config)
     total_steps = order.steps_per_epoch * config.training.epochs
     lengths = np.diff(data.offsets)
-    tokens_trained = sum(
-        float(lengths[order.rows(step)].sum()) for step in range(1, done_steps + 1)
-    )
+    tokens_trained = _tokens_of(data, order, done_steps)
     for step in range(done_steps + 1, total_steps + 1):
         rows = order.rows(step)
         batches = batches_of_rank(data, rows, config.batch, engine.rank, engine.world)
@@ -87,6 +85,14 @@ def train(
             "train_loss": float(sums[0]),
             **metrics_of(sums[1:], noise.effective_alpha),
         }
+
+
+def _tokens_of(data: TokenizedData, order: StepOrder, num_steps: int) -> float:
+    """Return the real tokens of so many first steps."""
+    lengths, whole = np.diff(data.offsets), data.rows(Split.TRAIN)
+    epochs, rest = divmod(num_steps, order.steps_per_epoch)
+    begun = [row for step in range(num_steps - rest, num_steps) for row in order.rows(step + 1)]
+    return float(epochs * lengths[whole].sum() + lengths[begun].sum())
 
 
 def _seed_dropout(seed: int, step: int, rank: int) -> None:
