@@ -33,7 +33,7 @@ from neft_ray.tracking.points import MetricsLog, node_points_file
 from neft_ray.train.alpha import wrong_alpha
 from neft_ray.train.checkpoint import load_latest
 from neft_ray.train.contents import State
-from neft_ray.train.loop import num_steps, train
+from neft_ray.train.loop import num_steps, tokens_trained, train
 from neft_ray.train.metrics import RowLosses, evaluate
 from neft_ray.train.reports import Reports
 
@@ -50,6 +50,10 @@ class Order:
     data_folder: str
     with_report: bool
     """Evaluate the report split too: finalists only."""
+    origin: str = ""
+    """The folder of checkpoints of another trial to begin from; empty: begin with the model."""
+    origin_hash: str = ""
+    """Of that trial's configuration."""
 
 
 class Link:
@@ -135,7 +139,10 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
     report = partial(link.report, engine, order.number)
     reports = Reports(engine, folder / "checkpoints", training.async_checkpoints, report)
     state = load_latest(engine, folder / "checkpoints", config.config_hash)
-    done, last = (state.step if state else 0), num_steps(data, config)
+    begin = state
+    if begin is None and order.origin:
+        begin = load_latest(engine, Path(order.origin), order.origin_hash)
+    done, last = (begin.step if begin else 0), num_steps(data, config)
     logger.info("trial %d: step %d of %d, %s", order.number, done, last, order.config_json)
     system = SystemMetrics()
     # The report of this step may have been lost with the process that sent it; it counts once.
@@ -147,7 +154,7 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
         for metrics in train(engine, data, noise, config, done):
             step = int(metrics.pop("step"))
             log(step, metrics, system.due())
-            if wrong := wrong_alpha(config.noise, metrics, step, last):
+            if wrong := wrong_alpha(config.at(step)[0], metrics, step, last):
                 return FAILED, wrong
             if not all(map(math.isfinite, (metrics["train_loss"], metrics["grad_norm"]))):
                 return DIVERGED, f"the training loss or gradient is not finite at step {step}"
@@ -155,6 +162,7 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
                 if reports.wait():
                     return STOPPED, ""
                 results, rows = evaluate(engine, data, config, order.with_report)
+                results["tokens_trained"] = float(tokens_trained(data, config, step))
                 log(step, results)
                 _save_rows(engine, folder, step, rows)
                 state = State(step, config.config_hash, results)

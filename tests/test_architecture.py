@@ -31,7 +31,7 @@ LAYERS = [
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts.split()}
 
 # Where a name that is imported differs from the name that is installed.
-INSTALLED_AS = {"yaml": "pyyaml", "pydantic_core": "pydantic"}
+INSTALLED_AS = {"yaml": "pyyaml", "pydantic_core": "pydantic", "sklearn": "scikit-learn"}
 
 # Not installed everywhere: each with its one home, which is imported inside functions alone.
 OPTIONAL = {"triton": "noise/kernel.py"}
