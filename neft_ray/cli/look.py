@@ -91,11 +91,17 @@ def ui(
     storage: Storage = DEFAULT_STORAGE,
     port: Annotated[int, typer.Option(help="A free port on loopback.")] = 5000,
 ) -> None:
-    """Open the MLflow UI on this storage, on loopback only."""
+    """Open the MLflow UI on this storage, on loopback only; name the newest run's views."""
     from neft_ray.tracking.address import Address, ui_command
+    from neft_ray.tracking.views import view_links
 
     command = ui_command(Address.of(None, storage), port)
     typer.echo(f"http://127.0.0.1:{port}")
+    for run in find_runs(storage)[-1:]:
+        if "mlflow" in run.manifest:
+            links = view_links(run.name, run.manifest["mlflow"]["experiment_id"])
+            for what, link in links.items():
+                typer.echo(f"  {run.name}, {what}: http://127.0.0.1:{port}{link}")
     os.execvpe(command.argv[0], command.argv, command.environment)
 
 

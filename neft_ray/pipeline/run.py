@@ -24,6 +24,7 @@ from neft_ray.tracking.cards import NOTE_TAG, describe, finish
 from neft_ray.tracking.champion import Registered
 from neft_ray.tracking.mirror import MlflowMirror
 from neft_ray.tracking.points import POINTS_FILE, MetricsLog
+from neft_ray.tracking.views import share_views
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,9 @@ def _mirrored(session: Session, run: RunDirectory, mirror: MlflowMirror) -> Iter
     files = (run.config_file.name, ENVIRONMENT_FILE)
     describe(run.root, run.name, params, tags, data, files)
     mirror.start_parent(run.root)
+    share_views(session.store, run.name, list(session.config.sweep.space))
+    where = {"experiment_id": session.store.experiment_id, "run_id": mirror.parent_id}
+    run.write_manifest(manifest | {"mlflow": where})
     with MirrorThread(mirror) as thread:
         for folder in sorted(run.root.glob("trials/t*")):
             thread.add(folder)  # whatever an earlier driver could not send

@@ -56,8 +56,8 @@ def train(
     """
     order = step_order(data, config)
     total_steps = order.steps_per_epoch * config.training.epochs
-    lengths = np.diff(data.offsets)
-    tokens_trained = _tokens_of(data, order, done_steps)
+    lengths_R = np.diff(data.offsets)
+    num_tokens = float(tokens_trained(data, config, done_steps))
     for step in range(done_steps + 1, total_steps + 1):
         rows = order.rows(step)
         batches = batches_of_rank(data, rows, config.batch, engine.rank, engine.world)
@@ -83,8 +83,8 @@ def train(
         learning_rate = learning_rate_at(optimizer_config, step, total_steps)
         noise_sums = noise.pop_sums(engine.device)
         sums = engine.sum_over_ranks(torch.cat([loss_sum.reshape(1), noise_sums]))
-        tokens = float(lengths[rows].sum())
-        tokens_trained += tokens
+        tokens = float(lengths_R[rows].sum())
+        num_tokens += tokens
         yield {
             "step": float(step),
             "epoch": step / order.steps_per_epoch,
@@ -92,18 +92,10 @@ def train(
             "learning_rate": learning_rate,
             "tokens": tokens,
             "forward_tokens": tokens * copies,
-            "tokens_trained": tokens_trained,
+            "tokens_trained": num_tokens,
             "train_loss": float(sums[0]),
             **metrics_of(sums[1:], noise.effective_alpha),
         }
-
-
-def _tokens_of(data: TokenizedData, order: StepOrder, num_steps: int) -> float:
-    """Return the real tokens of so many first steps."""
-    lengths, whole = np.diff(data.offsets), data.rows(Split.TRAIN)
-    epochs, rest = divmod(num_steps, order.steps_per_epoch)
-    begun = [row for step in range(num_steps - rest, num_steps) for row in order.rows(step + 1)]
-    return float(epochs * lengths[whole].sum() + lengths[begun].sum())
 
 
 def _seed_dropout(seed: int, step: int, rank: int) -> None:
