@@ -13,7 +13,7 @@ from rich.table import Table
 from neft_ray.cli.options import DEFAULT_STORAGE, Run, Storage
 from neft_ray.cli.view import trials_table
 from neft_ray.errors import bad_input
-from neft_ray.journal import RUNNING, read_events, read_records
+from neft_ray.journal import RUNNING, is_finished, read_records
 from neft_ray.run_directory import CANCEL_FILE, RunDirectory, find_run, find_runs, trial_name
 
 STOP_TIMEOUT_SECONDS = 120.0
@@ -123,5 +123,4 @@ def _cancel(run: RunDirectory, trial: str) -> None:
 def _state(run: RunDirectory) -> str:
     if (pid := run.owner_pid) is not None:
         return f"running (process {pid})"
-    finished = any(event["event"] == "finish" for event in read_events(run.journal_file))
-    return "finished" if finished else "stopped"
+    return "finished" if is_finished(run.journal_file) else "stopped"
