@@ -23,7 +23,7 @@ def sweep_note(results: Results, remarks: Sequence[str] = ()) -> str:
         results: Of a sweep that has ended or not.
         remarks: More lines, such as what became of the best model.
     """
-    if results.manifest["kind"] == "train":
+    if _is_single(results):
         return "\n".join(f"* {line}" for line in (*summary_lines(results), *remarks))
     lines = [f"**{headline(results)}**", ""]
     if not results.is_finished:
@@ -36,6 +36,15 @@ def sweep_note(results: Results, remarks: Sequence[str] = ()) -> str:
     lines += [f"* {remark}" for remark in remarks]
     text = "\n".join(lines)
     return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1] + "…"
+
+
+def verdict(results: Results) -> str:
+    """Return what was found, in a sentence."""
+    return "\n".join(summary_lines(results)) if _is_single(results) else headline(results)
+
+
+def _is_single(results: Results) -> bool:
+    return bool(results.manifest["kind"] == "train")
 
 
 def _cells(arm: Arm) -> list[str]:

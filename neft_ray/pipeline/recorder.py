@@ -11,7 +11,9 @@ from neft_ray.pipeline.session import flat
 from neft_ray.sweep.driver import Observer
 from neft_ray.tracking.background import MirrorThread
 from neft_ray.tracking.cards import Dataset, describe
+from neft_ray.tracking.points import DRIVER_POINTS_FILE, MetricsLog
 
+BEST_LOSS = "best_select_loss"
 IN_TITLE = ("noise.alpha", "optimizer.learning_rate")
 
 
@@ -51,6 +53,8 @@ class Recorder:
             dataset_of: The data of a trial.
         """
         self._thread, self._run_name, self._dataset_of = thread, run_name, dataset_of
+        self._folders: dict[int, Path] = {}
+        """Of the trials that run."""
 
     def started(self, record: TrialRecord, config: TrialConfig, folder: Path) -> None:
         """See `Observer`."""
@@ -62,34 +66,40 @@ class Recorder:
         }
         params = flat(config.model_dump(mode="json"))
         describe(folder, trial_title(record, config), params, tags, self._dataset_of(config))
+        self._folders[record.number] = folder
         self._thread.add(folder)
 
     def reported(self, record: TrialRecord) -> None:
-        """See `Observer`. The points are in the trial's own file already."""
+        """See `Observer`. Note a trial's new best: of `select_loss` MLflow shows the last value."""
+        best = record.best
+        if best is not None and best is record.reports[-1]:
+            log = MetricsLog(self._folders[record.number] / DRIVER_POINTS_FILE)
+            log.log(best.step, {BEST_LOSS: best.metrics["select_loss"]})
+            log.close()
 
     def ended(self, record: TrialRecord, folder: Path) -> None:
         """See `Observer`."""
         if record.ended is None:  # interrupted: to be resumed
             return
+        self._folders.pop(record.number, None)
         good = record.status in (COMPLETED, STOPPED)
         tags = {"neft_ray.status": record.status, "neft_ray.reason": record.reason}
         self._thread.finish(folder, "FINISHED" if good else "FAILED", tags)
 
 
 def trial_title(record: TrialRecord, config: TrialConfig) -> str:
-    """Return what a person reads of a trial, such as `t007 treatment α=15 lr=3e-04 seed=0`.
+    """Return what a person reads of a trial, such as `t007 α=15 lr=0.0003 treatment seed=0`.
 
-    Other searched values follow by their keys' last words.
+    What tells trials apart comes first, for the UI cuts names off; other searched values follow
+    the learning rate by their keys' last words.
     """
-    others = "".join(
-        f" {key.rpartition('.')[2]}={value:.3g}"
-        if isinstance(value, float)
-        else f" {key.rpartition('.')[2]}={value}"
+    others = {
+        key.rpartition(".")[2]: value
         for key, value in sorted(record.values.items())
         if key not in IN_TITLE
-    )
-    phase = " finalist" if record.phase == "finalist" else ""
-    return (
-        f"t{record.number:03d} {record.arm}{phase} α={config.noise.alpha:g} "
-        f"lr={config.optimizer.learning_rate:.2g}{others} seed={record.seed}"
-    )
+    }
+    values = {"α": config.noise.alpha, "lr": config.optimizer.learning_rate, **others}
+    shown = (f"{k}={v:.2g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
+    words = [f"t{record.number:03d}", *shown, record.arm]
+    words += ["finalist"] if record.phase == "finalist" else []
+    return " ".join([*words, f"seed={record.seed}"])

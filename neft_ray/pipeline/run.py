@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from neft_ray.errors import UserError
 from neft_ray.journal import COMPLETED, RUNNING, TrialRecord
-from neft_ray.pipeline.note import sweep_note
+from neft_ray.pipeline.note import sweep_note, verdict
 from neft_ray.pipeline.provenance import ENVIRONMENT_FILE, code_tags
 from neft_ray.pipeline.publish import export_best, register_best
 from neft_ray.pipeline.recorder import Observers, Recorder
@@ -116,7 +116,8 @@ def _conclude(
     summary = "\n".join(lines)
     if best is not None and finished:
         export_best(run, best, run.trial_config(best.number), summary)
-    finish(run.root, "FINISHED" if finished else "KILLED", {NOTE_TAG: sweep_note(results)})
+    tags = {NOTE_TAG: sweep_note(results), "neft_ray.verdict": verdict(results)}
+    finish(run.root, "FINISHED" if finished else "KILLED", tags)
     try:
         if best is not None and finished:
             made = _publish(session, run, mirror, best, results)

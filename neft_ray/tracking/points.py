@@ -14,7 +14,8 @@ from neft_ray.errors import StorageError, bad_input
 
 POINTS_FILE = "metrics.jsonl"
 POINTS_FILES = "metrics*.jsonl"
-"""One more per further node, see `node_points_file`."""
+"""One more per further node, see `node_points_file`, and the driver's."""
+DRIVER_POINTS_FILE = "metrics-driver.jsonl"
 _NAME = re.compile(r"(?=.{1,250}\Z)[\w\-](?:[\w.\- :]|/(?=[\w\-]))*")
 """Within what MLflow accepts: letters, digits, `_ - . :` and spaces, in parts joined by `/`."""
 

@@ -14,7 +14,7 @@ from neft_ray.tracking.mlflow_store import MlflowStore
 
 VIEW_TAG = "mlflow.sharedViewState."
 CHARTS = "-charts"
-LOSSES = ("select_loss", "train_eval_loss", "report_loss")
+LOSSES = ("loss/best_select", "loss/select", "loss/report")
 TAGS = ("neft_ray.arm", "neft_ray.phase", "neft_ray.status")
 
 
@@ -52,4 +52,5 @@ def share_views(store: MlflowStore, run_name: str, searched: Sequence[str]) -> N
 def view_links(run_name: str, experiment_id: str) -> dict[str, str]:
     """Return the views' addresses by what they show, to be appended to that of the UI."""
     place = f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey="
-    return {"trials": place + run_name, "charts": place + run_name + CHARTS}
+    charts = f"{run_name}{CHARTS}&compareRunsMode=CHART"
+    return {"trials": place + run_name, "charts": place + charts}
