@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from neft_ray.config.load import dump_sweep, load_sweep
 from neft_ray.config.sweep import SweepConfig
+from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import Problem, UserError, bad_input
 from neft_ray.model import check_model, load_tokenizer
+from neft_ray.pipeline.provenance import (
+    ENVIRONMENT_FILE,
+    code_version,
+    dataset,
+    environment,
+    versions,
+)
 from neft_ray.run_directory import RunDirectory, create_run
 from neft_ray.strategy.checks import sweep_problems
 from neft_ray.sweep.address import is_here
 from neft_ray.sweep.driver import DataCache
+from neft_ray.tracking.cards import Dataset
 from neft_ray.tracking.mlflow_store import MlflowStore
 
-PACKAGES = ("ray", "torch", "transformers", "mlflow", "optuna")
 FREE_ON_RESUME = (
     *("sweep.slots", "sweep.keep_checkpoints", "sweep.max_failures", "storage"),
     "training.async_checkpoints",
@@ -81,11 +87,16 @@ class Session:
             | {
                 "kind": kind,
                 "data": summary,
-                "versions": {name: version(name) for name in PACKAGES}
-                | {"python": sys.version.split()[0]},
+                "versions": versions(),
+                "code": code_version(Path.cwd()),
             }
         )
+        (run.root / ENVIRONMENT_FILE).write_text(environment())
         return run
+
+    def dataset(self, trial: TrialConfig) -> Dataset:
+        """Return the data of a trial as MLflow records a dataset."""
+        return dataset(trial.data, self.data.data(trial).summary)
 
 
 def open_data(config: SweepConfig, address: str | None = None) -> DataCache:

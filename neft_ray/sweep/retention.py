@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from neft_ray.journal import PAUSED, RUNNING, TrialRecord
 from neft_ray.run_directory import RunDirectory
 from neft_ray.train import checkpoint
+
+Key = tuple[int, int]
+"""Number of a trial and step of a checkpoint."""
 
 
 class Retention:
@@ -41,16 +44,28 @@ class Retention:
 
     def sweep(self) -> None:
         """Delete what is neither among the best nor the latest of a live trial."""
-        reported = {(n, r.step): r for n, _ in self._existing for r in self._records[n].reports}
-        losses = {
-            key: reported[key].metrics["select_loss"] for key in self._existing if key in reported
-        }
-        finite = [key for key, loss in losses.items() if math.isfinite(loss)]
-        keep = set(sorted(finite, key=lambda key: (losses[key], key))[: self._keep_best])
-        for number, step in self._existing:
-            record = self._records[number]
-            if record.status in (RUNNING, PAUSED) and step >= record.last_step:
-                keep.add((number, step))
+        keep = worth_keeping(self._records, self._existing, self._keep_best)
         for number, step in self._existing - keep:
             checkpoint.delete(self._run.checkpoints(number), step)
         self._existing &= keep
+
+
+def worth_keeping(
+    records: Mapping[int, TrialRecord], existing: Collection[Key], keep_best: int
+) -> set[Key]:
+    """Return which checkpoints stay: the best of all trials, the latest of live ones.
+
+    Args:
+        records: All trials of a run.
+        existing: Number of the trial and step of every checkpoint.
+        keep_best: How many of the best.
+    """
+    reported = {(n, r.step): r for n, _ in existing for r in records[n].reports}
+    losses = {key: reported[key].metrics["select_loss"] for key in existing if key in reported}
+    finite = [key for key, loss in losses.items() if math.isfinite(loss)]
+    keep = set(sorted(finite, key=lambda key: (losses[key], key))[:keep_best])
+    for number, step in existing:
+        record = records[number]
+        if record.status in (RUNNING, PAUSED) and step >= record.last_step:
+            keep.add((number, step))
+    return keep
