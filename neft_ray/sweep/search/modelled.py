@@ -24,7 +24,7 @@ from neft_ray.sweep.search.models import Model
 from neft_ray.sweep.search.plain import limits
 from neft_ray.sweep.search.told import Memory, Place
 
-MAX_ASKED = 8
+MAX_ASKED = 4
 """So often the model is asked again where a proposal breaks a constraint or repeats a point."""
 
 
