@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -130,6 +130,17 @@ def _end(record: TrialRecord, status: str, reason: str, at: float) -> None:
     record.status, record.reason, record.ended = status, reason, at
 
 
+def record_fields(record: TrialRecord) -> dict[str, Any]:
+    """Return a trial as plain values, for an event that tells of it whole."""
+    return asdict(record)
+
+
+def record_of(fields: Mapping[str, Any]) -> TrialRecord:
+    """Return the trial of such values."""
+    reports = [Report(**report) for report in fields["reports"]]
+    return TrialRecord(**{**fields, "reports": reports})
+
+
 def read_events(path: Path) -> Iterator[Event]:
     """Yield the events of a journal; a last line cut off by a crash is no event.
 
@@ -145,6 +156,14 @@ def read_events(path: Path) -> Iterator[Event]:
         except ValueError:
             where = f"{path}:{number}"
             raise bad_input(where, "is damaged", "restore it from a backup") from None
+
+
+def is_finished(path: Path) -> bool:
+    """Tell whether a journal ends with its sweep's end: one that goes on is not finished."""
+    last: Event = {}
+    for event in read_events(path):
+        last = event
+    return last.get("event") == "finish"
 
 
 def read_records(path: Path) -> dict[int, TrialRecord]:

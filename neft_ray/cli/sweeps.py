@@ -69,7 +69,7 @@ def plan(
 
     config = load_sweep(file, overrides or [])
     data = open_data(config)
-    made = make_plan(config, data.num_steps(config.trial))
+    made = make_plan(config, *data.lengths(config.trial))
     console = Console()
     rows = data.data(config.trial).summary["rows"]
     console.print(f"rows     {', '.join(f'{count} {name}' for name, count in rows.items())}")
@@ -116,8 +116,9 @@ def _config_and_run(
 def _run(kind: str, config: SweepConfig, run: RunDirectory | None, address: str | None) -> None:
     from neft_ray.cli.interrupt import stops_sweep
     from neft_ray.cli.view import SweepView, trials_table
+    from neft_ray.pipeline.resume import check_resume
     from neft_ray.pipeline.run import run_single, run_sweep
-    from neft_ray.pipeline.session import Session, check_resume
+    from neft_ray.pipeline.session import Session
     from neft_ray.sweep.cluster import check_fits_locally
     from neft_ray.terminal import only_ours
 
@@ -128,7 +129,7 @@ def _run(kind: str, config: SweepConfig, run: RunDirectory | None, address: str 
     if run is not None:
         session.check_data(run)
     run = run or session.create(kind)
-    made = make_plan(config, session.data.num_steps(config.trial))
+    made = make_plan(config, *session.data.lengths(config.trial))
     with (
         only_ours(run.log_file) as console,
         stops_sweep(run, console),

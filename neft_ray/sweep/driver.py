@@ -65,6 +65,10 @@ class DataCache:
         """Return the tokens that a whole trial trains on."""
         return tokens_trained(self.data(config), config, self.num_steps(config))
 
+    def lengths(self, config: TrialConfig) -> tuple[int, int]:
+        """Return the optimizer steps of a whole trial and the tokens that it trains on."""
+        return self.num_steps(config), self.num_tokens(config)
+
     def _get(self, config: TrialConfig) -> tuple[Path, TokenizedData]:
         key = config.model.model_dump_json() + config.data.model_dump_json()
         if key not in self._known:
