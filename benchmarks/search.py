@@ -167,9 +167,10 @@ def compared(ours: Mapping[str, Result], peers: Mapping[str, Result]) -> list[Ro
             label = f"{name}, {peer}"
             target = median(mine.share_to_target), median(theirs.share_to_target)
             rows.append(lower_is_better(f"{label}: to 5 %", *target, "% of the grid's steps"))
-            at = (max(mean(it.regret_at[SHARE]), RESOLUTION_PERCENT) for it in (mine, theirs))
+            us, them = (mean(it.regret_at[SHARE]) for it in (mine, theirs))
             unit = f"%, mean at {SHARE:.0%} of the steps"
-            rows.append(lower_is_better(f"{label}: regret", *at, unit))
+            us, them = max(us, RESOLUTION_PERCENT), max(them, RESOLUTION_PERCENT)
+            rows.append(lower_is_better(f"{label}: regret", us, them, unit))
     return rows
 
 

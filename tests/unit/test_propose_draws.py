@@ -92,3 +92,17 @@ def test_proposals_cross_the_journal_unchanged():
         assert [type(v) for v in json.loads(json.dumps(values)).values()] == [
             type(v) for v in values.values()
         ]
+
+
+def test_a_grid_that_has_grown_runs_what_is_new():
+    choices = {"optimizer.weight_decay": {"choice": [0, 0.1]}}
+    grid = {"searcher": {"kind": "grid"}, "num_trials": None}
+    small = sweep_config(space={ALPHA: {"choice": [5, 15]}} | choices, **grid)
+    large = sweep_config(space={ALPHA: {"choice": [5, 10, 15]}} | choices, **grid)
+    history = []
+    for config in (small, large):
+        proposer = build_proposer(config, "treatment", 80)
+        while len(history) < proposer.num_trials:
+            history.append(record(len(history), proposer.propose(history)))
+    points = [tuple(r.values.values()) for r in history]
+    assert points == [(5, 0), (5, 0.1), (15, 0), (15, 0.1), (10, 0), (10, 0.1)]
