@@ -5,9 +5,12 @@ import math
 
 import pytest
 
+from neft_ray.config.arm_space import ArmSpace
+from neft_ray.config.space import Choice
 from neft_ray.journal import COMPLETED, TrialRecord
 from neft_ray.sweep.propose import build_proposer
 from neft_ray.sweep.search.draws import Random, Scrambled
+from neft_ray.sweep.search.plain import Drawn, Grid
 from tests.unit.sweep_runs import ALPHA, RATE, sweep_config
 
 TPE = {"kind": "optuna", "num_startup_trials": 3}
@@ -106,3 +109,13 @@ def test_a_grid_that_has_grown_runs_what_is_new():
             history.append(record(len(history), proposer.propose(history)))
     points = [tuple(r.values.values()) for r in history]
     assert points == [(5, 0), (5, 0.1), (15, 0), (15, 0.1), (10, 0), (10, 0.1)]
+
+
+def test_true_and_one_are_two_points():
+    space = ArmSpace({"a": Choice(choice=(True, 1, 2))}, {}, {})
+    for proposer in (Grid(space), Drawn(space, Random(1, 0, 0), 3, [])):
+        history = []
+        for number in range(3):
+            history.append(record(number, proposer.propose(history)))
+        kinds = [(type(r.values["a"]), r.values["a"]) for r in history]
+        assert sorted(kinds, key=repr) == [(bool, True), (int, 1), (int, 2)]
