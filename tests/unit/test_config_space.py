@@ -73,3 +73,15 @@ def test_impossible_domains_are_refused(domain, values, message):
 
 def test_true_and_one_are_different_choices():
     assert Choice(choice=(True, 1)).choice == (True, 1)
+
+
+def test_a_listed_value_is_found_as_it_is_written():
+    assert Choice(choice=(1, 2.0, None)).listed(2) == (2.0,)
+    assert Choice(choice=(1, 2.0, None)).listed(None) == (None,)
+    assert Choice(choice=(1, 2)).listed(True) == ()
+    assert Uniform(uniform=(0, 2)).listed(1) == (1.0,) and Uniform(uniform=(0, 2)).listed(3) == ()
+    assert LogUniform(loguniform=(1, 2)).listed(True) == ()
+    assert (
+        IntRange(int_range=(1, 4)).listed(4) == (4,)
+        and IntRange(int_range=(1, 4)).listed(2.0) == ()
+    )

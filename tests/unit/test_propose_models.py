@@ -251,3 +251,19 @@ def test_a_finished_trial_is_told_once():
     history[50].reports.append(Report(20, {"select_loss": 2.0}, "continue", 0.0))
     proposer.propose([*history, record(51, [], RUNNING)])
     assert told_again == [50, 51]
+
+
+def test_keys_under_a_condition_are_modelled_with_the_others():
+    condition = {"noise.symmetric": True}
+    space = {
+        "noise.symmetric": {"choice": [True, False]},
+        RATE: {"loguniform": [1e-4, 1e-2], "when": condition},
+    }
+    values = [{"noise.symmetric": True, RATE: 1e-3}, {"noise.symmetric": False}] * 2
+    history = [record(n, WHOLE, values=v) for n, v in enumerate(values)]
+    told_keys = [set(t.params) for t in view_of(TPE, history, space=space, control=None)]
+    assert told_keys == [set(v) for v in values]
+    filled = [set(t.params) for t in view_of(GP, history, space=space, control=None)]
+    assert filled == [set(space)] * 4, "a Gaussian process models keys that all trials have"
+    assert proposer_of(TPE, space=space, control=None)._model.sampler(0)._group
+    assert not proposer_of(TPE)._model.sampler(0)._group
