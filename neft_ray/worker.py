@@ -20,8 +20,9 @@ import torch
 from neft_ray.config.trial import TrialConfig
 from neft_ray.data.prepare import TokenizedData
 from neft_ray.errors import StorageError, UserError
+from neft_ray.generate import measure_answers
 from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, FAILED, HALTED, STOPPED
-from neft_ray.noise import EmbeddingNoise
+from neft_ray.noise import EmbeddingDropout, EmbeddingNoise
 from neft_ray.run_directory import CANCEL_FILE
 from neft_ray.strategy.base import Engine
 from neft_ray.strategy.models import BaseModels
@@ -49,6 +50,8 @@ class Order:
     data_folder: str
     with_report: bool
     """Evaluate the report split too: finalists only."""
+    generated_rows: int = 0
+    """Rows of the report split to answer at the trial's end: finalists only."""
 
 
 class Link:
@@ -142,7 +145,10 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
         return STOPPED, ""
     if state and not math.isfinite(state.metrics["select_loss"]):
         return DIVERGED, f"the select loss is not finite at step {done}"
-    with noise.attached(engine.plain.embedding), _metrics_log(engine, folder) as log, reports:
+    embedding = engine.plain.embedding
+    dropout = EmbeddingDropout(config.model.embedding_dropout, training.seed, noise)
+    hooks = dropout.attached(embedding), noise.attached(embedding)
+    with hooks[0], hooks[1], _metrics_log(engine, folder) as log, reports:
         for metrics in train(engine, data, noise, config, done):
             step = int(metrics.pop("step"))
             log(step, metrics | system.due())
@@ -154,6 +160,9 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
                 if reports.wait():
                     return STOPPED, ""
                 results, rows = evaluate(engine, data, config, order.with_report)
+                if step == last:
+                    num = order.generated_rows
+                    results |= measure_answers(engine, data, config, num, folder)
                 log(step, results)
                 _save_rows(engine, folder, step, rows)
                 state = State(step, config.config_hash, results)

@@ -61,7 +61,7 @@ class DataCache:
         return num_steps(self.data(config), config)
 
     def _get(self, config: TrialConfig) -> tuple[Path, TokenizedData]:
-        key = config.model.model_dump_json() + config.data.model_dump_json()
+        key = config.model.base.model_dump_json() + config.data.model_dump_json()
         if key not in self._known:
             tokenizer = load_tokenizer(config.model)
             folder = prepare(config.data, tokenizer, config.model.path, self._folder)
@@ -131,11 +131,17 @@ class Driver:
 
     def _prepare(self, record: TrialRecord) -> Order:
         config = self.conductor.trial_config(record)
-        return prepare_order(self.run, record, config, self.data, self.observer)
+        rows = self.config.sweep.finalists.generated_rows
+        return prepare_order(self.run, record, config, self.data, self.observer, rows)
 
 
 def prepare_order(
-    run: RunDirectory, record: TrialRecord, config: TrialConfig, data: DataCache, observer: Observer
+    run: RunDirectory,
+    record: TrialRecord,
+    config: TrialConfig,
+    data: DataCache,
+    observer: Observer,
+    generated_rows: int,
 ) -> Order:
     """Make a trial's folder and return what a worker needs to know."""
     folder = run.trial(record.number)
@@ -148,6 +154,7 @@ def prepare_order(
         trial_folder=str(folder),
         data_folder=str(data.folder(config)),
         with_report=record.phase == "finalist",
+        generated_rows=generated_rows if record.phase == "finalist" else 0,
     )
 
 
