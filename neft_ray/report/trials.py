@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -9,13 +10,27 @@ from dataclasses import dataclass
 from typing import Any
 
 from neft_ray.config.sweep import SweepConfig
-from neft_ray.journal import DIVERGED, FAILED, RUNNING, STOPPED, Event, Report, TrialRecord
+from neft_ray.config.trial import ChangeConfig
+from neft_ray.journal import (
+    COMPLETED,
+    DIVERGED,
+    RUNNING,
+    STOPPED,
+    Event,
+    Report,
+    TrialRecord,
+)
 from neft_ray.run_directory import RunDirectory, trial_name
 from neft_ray.tracking.points import POINTS_FILE, read_points
 
 ALPHA, LEARNING_RATE = "noise.alpha", "optimizer.learning_rate"
 INTERRUPTED = "interrupted"
 """The status of a trial that was running when its driver ended."""
+PAUSED = "paused"
+"""Waits at a rung."""
+NOT_ENDED = (RUNNING, INTERRUPTED, PAUSED)
+HEALTH_REASONS = ("stalled", "spiked")
+"""What the reason of a trial begins with that was stopped for its own sake."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +41,16 @@ class Trial:
     status: str
     """As in the journal, or `interrupted`."""
     values: Mapping[str, Any]
-    """Of every key that the space or the control arm names."""
+    """Of every key that the space or an arm names."""
+    own_keys: tuple[str, ...]
+    """Those among them that the space or its own arm names."""
     alpha: float
     learning_rate: float
     steps: int
     """Optimizer steps done. What was computed again after a crash counts once."""
     crash_reasons: tuple[str, ...]
+    changes: tuple[ChangeConfig, ...] = ()
+    """Values that changed on the way, in population-based training."""
 
     @property
     def name(self) -> str:
@@ -41,7 +60,7 @@ class Trial:
     @property
     def has_ended(self) -> bool:
         """Whether nothing more will come of it."""
-        return self.status not in (RUNNING, INTERRUPTED)
+        return self.status not in NOT_ENDED
 
     @property
     def best_select_loss(self) -> float:
@@ -50,8 +69,12 @@ class Trial:
 
     @property
     def problem(self) -> str:
-        """What went wrong with it, empty if nothing did."""
-        parts = [self.record.reason or self.status] if self.status in (DIVERGED, FAILED) else []
+        """What went wrong with it, empty if nothing did; being cut at a rung is no failure."""
+        is_well = self.status in (COMPLETED, STOPPED, *NOT_ENDED)
+        if is_well and not self.record.reason.startswith(HEALTH_REASONS):
+            parts = []
+        else:
+            parts = [self.record.reason or self.status]
         times = Counter(self.crash_reasons)
         parts += [f"crashed {n}× ({reason or 'no reason known'})" for reason, n in times.items()]
         return "; ".join(parts)
@@ -123,6 +146,26 @@ def best_of(trials: Iterable[Trial], at: str) -> Trial | None:
     return min(finite, key=lambda t: (t.record.objective(at), t.record.number), default=None)
 
 
+def best_configuration(arm: Arm) -> tuple[Trial, ...]:
+    """Return the runs of an arm's finalist configuration with the best mean objective.
+
+    Configurations are ranked by their finished runs: those with more of them first, so that one
+    lucky early run does not win.
+    """
+    by_values: dict[tuple[tuple[str, Any], ...], list[Trial]] = defaultdict(list)
+    for trial in arm.finalists:
+        by_values[tuple(sorted(trial.values.items()))].append(trial)
+
+    def rank(trials: list[Trial]) -> tuple[int, float, int]:
+        losses = [t.record.objective(arm.at) for t in trials if t.status in (COMPLETED, DIVERGED)]
+        mean = math.fsum(losses) / len(losses) if losses else math.inf
+        first = trials[0].record.number
+        return -len(losses), mean if math.isfinite(mean) else math.inf, first
+
+    best = min(list(by_values.values()), key=rank)
+    return tuple(sorted(best, key=lambda trial: trial.record.seed))
+
+
 def fixed_values(config: SweepConfig, arm: str) -> Mapping[str, Any]:
     """Return what an arm fixes."""
     return config.sweep.arms[arm]
@@ -168,11 +211,20 @@ def _trial(
         record=record,
         status=INTERRUPTED if record.status == RUNNING and not is_driven else record.status,
         values=values,
+        own_keys=tuple(dict.fromkeys([*config.sweep.space, *fixed_values(config, record.arm)])),
         alpha=values.get(ALPHA, config.noise.alpha),
         learning_rate=values.get(LEARNING_RATE, config.optimizer.learning_rate),
         steps=_steps_done(run, record),
         crash_reasons=crash_reasons,
+        changes=_changes(run, record),
     )
+
+
+def _changes(run: RunDirectory, record: TrialRecord) -> tuple[ChangeConfig, ...]:
+    """Return a trial's changes; none where it has no folder yet."""
+    file = run.trial(record.number) / "config.json"
+    written = json.loads(file.read_text()).get("changes", []) if file.exists() else []
+    return tuple(ChangeConfig(**change) for change in written)
 
 
 def _base_value(config: SweepConfig, key: str) -> Any:
@@ -184,7 +236,7 @@ def _base_value(config: SweepConfig, key: str) -> Any:
 
 def _steps_done(run: RunDirectory, record: TrialRecord) -> int:
     """Count steps beyond the last report too, where a trial can end between two reports."""
-    if record.status not in (DIVERGED, FAILED, RUNNING):
+    if record.status in (COMPLETED, STOPPED, PAUSED):
         return record.last_step
     points = read_points(run.trial(record.number) / POINTS_FILE)
     return max((point.step for point in points), default=record.last_step)
