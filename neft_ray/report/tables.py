@@ -23,10 +23,10 @@ def trial_row(trial: Trial) -> dict[str, Any]:
     Keys: `trial` its id; `arm`; `phase` search or finalist; `alpha`; `learning_rate`; `seed`;
     `steps` optimizer steps done; `num_steps` of the whole trial; `status` completed, stopped,
     diverged, failed, cancelled, running, paused or interrupted; `best_select_loss` in nats per
-    supervised token and `best_step`; `end_select_loss` at the last evaluation; `report_loss_at_best` and
-    `report_loss_at_end`, of finalists; `num_crashes`; `problem` in words; `remarks`: the
-    problem and the values that changed on the way; `seconds` from start to end, interruptions
-    included. None where there is nothing.
+    supervised token and `best_step`; `end_select_loss` at the last evaluation;
+    `report_loss_at_best` and `report_loss_at_end`, of finalists; `num_crashes`; `problem` in words;
+    `remarks`: the problem and the values that changed on the way; `seconds` from start to end,
+    interruptions included. None where there is nothing.
     """
     record, best = trial.record, trial.record.best
     last = record.reports[-1] if record.reports else None

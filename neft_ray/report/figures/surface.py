@@ -64,8 +64,6 @@ def _draw_marks(axis: Any, surface: Surface) -> None:
 
 def _lowest(surface: Surface) -> tuple[float, float, float, float]:
     """Return α, learning rate, mean and standard deviation where the mean is lowest."""
-    row, column = (
-        int(i) for i in np.unravel_index(surface.mean_AR.argmin(), surface.mean_AR.shape)
-    )
+    row, column = divmod(int(surface.mean_AR.argmin()), surface.mean_AR.shape[1])
     mean, std = float(surface.mean_AR[row, column]), float(surface.std_AR[row, column])
     return float(surface.alphas[row]), float(surface.rates[column]), mean, std
