@@ -27,16 +27,18 @@ class Fidelity:
         return text + (f" ({self.num_left_out} did not get so far)" if self.num_left_out else "")
 
 
-def common_fidelity(trials: Sequence[Trial]) -> Fidelity:
-    """Return the latest step at which at least half of the trials that were evaluated still ran.
+def common_fidelity(trials: Sequence[Trial], fewest: int) -> Fidelity:
+    """Return the latest step that at least half of the evaluated trials, and `fewest`, came to.
 
-    A trial that was cut early has a higher loss than it would have had: to compare it as it is
-    with one that ran to its end would say more of the rungs than of the hyper-parameters.
+    Where fewer than `fewest` were evaluated at all, half of them are enough. A trial that was cut
+    early has a higher loss than it would have had: to compare it as it is with one that ran to its
+    end would say more of the rungs than of the hyper-parameters.
     """
-    reached = sorted(trial.record.last_step for trial in trials if trial.record.reports)
+    reached = sorted((t.record.last_step for t in trials if t.record.reports), reverse=True)
     if not reached:
         return Fidelity(0, (), len(trials))
-    enough = reached[len(reached) // 2]
+    needed = -(-len(reached) // 2)
+    enough = reached[(max(needed, fewest) if fewest <= len(reached) else needed) - 1]
     points = []
     for trial in trials:
         if trial.record.last_step < enough:

@@ -29,7 +29,7 @@ def importance_of(arm: Arm, space: Mapping[str, Domain]) -> Importance:
     The evaluator is Optuna's fANOVA (Hutter et al., ICML 2014): a random forest of the loss over
     the space, whose variance is taken apart. Its random seed is fixed.
     """
-    found = common_fidelity(arm.trials)
+    found = common_fidelity(arm.trials, FEWEST_TRIALS)
     if len(found.points) < FEWEST_TRIALS:
         return Importance({}, f"unknown: {found.text}, of at least {FEWEST_TRIALS} that it takes")
     if len({loss for _, loss in found.points}) == 1:

@@ -35,8 +35,7 @@ def render(results: Results, pictures: Sequence[Picture]) -> str:
         pictures=pictures,
         sentences=words.lift_sentences(lift) if lift else [],
         verdict=_verdict(results),
-        named_differences=named_differences,
-        comparisons=named_differences(lift) if lift else [],
+        comparisons=_named_differences(lift) if lift else [],
         sides={HELPS: "first better", HURTS: "first worse", NO_EVIDENCE: "no evidence"},
         other_keys=_other_keys(results),
         rows=[(trial, trial_row(trial)) for trial in results.trials],
@@ -99,7 +98,7 @@ def _verdict(results: Results) -> str:
     return difference.verdict if difference else "not measured"
 
 
-def named_differences(lift: Lift) -> list[tuple[str, Difference]]:
+def _named_differences(lift: Lift) -> list[tuple[str, Difference]]:
     """Return what of a lift is known, each with what was compared."""
     named = {
         "both at their last step": lift.at_end,

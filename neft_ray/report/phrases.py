@@ -79,8 +79,14 @@ def interval_text(difference: Difference) -> str:
     size = f"{count(len(difference.seeds), 'seed')}, {count(difference.num_rows, 'row')}"
     if difference.interval is None:
         return f"no interval from so little: {size}"
-    low, high = map(loss_text, difference.interval)
-    return f"95 % interval {low} to {high}, {size}"
+    return f"95 % interval {bounds_text(difference)}, {size}"
+
+
+def bounds_text(difference: Difference) -> str:
+    """Return both ends of the 95 % interval of a difference."""
+    if difference.interval is None:
+        return "no interval from so little"
+    return " to ".join(map(loss_text, difference.interval))
 
 
 def sentence(text: str) -> str:

@@ -54,7 +54,7 @@ def surface_of(arm: Arm) -> Surface:
     Raises:
         NoSurface: If there are too few trials, or α or the learning rate does not vary.
     """
-    found = common_fidelity(arm.trials)
+    found = common_fidelity(arm.trials, FEWEST_TRIALS)
     if len(found.points) < FEWEST_TRIALS:
         raise NoSurface(f"{found.text}, of at least {FEWEST_TRIALS} that it takes")
     alphas = np.array([trial.alpha for trial, _ in found.points])

@@ -7,6 +7,7 @@ from neft_ray.report.lift import HELPS, HURTS, NO_EVIDENCE, Difference
 from neft_ray.report.phrases import (
     arm_title,
     best_text,
+    bounds_text,
     budget_text,
     count,
     interval_text,
@@ -79,7 +80,7 @@ def comparison_sentences(results: Results) -> list[str]:
         lift = comparison.lift
         measured = [(lift.at_end, "at the end"), (lift.at_best, "at best")] if lift else []
         parts = [
-            f"{when} {_SIDES[it.verdict]} ({loss_text(it.difference)}, {interval_text(it)})"
+            f"{_SIDES[it.verdict]} {when} ({loss_text(it.difference)}, {bounds_text(it)})"
             f"{_diverged_text(it, (ours, theirs))}"
             for it, when in measured
             if it

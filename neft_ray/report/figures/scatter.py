@@ -37,7 +37,7 @@ def draw(results: Results) -> tuple[Figure, str, str]:
     """Return the figure, its caption and its alternative text."""
     arms = [arm for arm in results.arms if arm.trials]
     rows = [_num_rows(arm) for arm in arms]
-    figure = new_figure(1.9 + 0.62 * sum(rows) + 0.3 * len(rows))
+    figure = new_figure(1.9 + 0.62 * sum(rows) + 0.35 * len(rows))
     if not arms:
         say(figure, "No trial has started yet.")
         return figure, "No trial has started yet.", "An empty figure."
@@ -110,7 +110,8 @@ def _draw_arm(
     if is_row:
         axis.set(ylim=(-0.6, len(alphas) - 0.4), yticks=range(len(alphas)))
         axis.set_yticklabels([f"{alpha:g}" for alpha in alphas])
-    axis.set_ylabel(f"{arm.name}\nα" if arm.fixed else "α")
+    axis.set_title(arm.name, loc="left", fontsize=10)
+    axis.set_ylabel("α", rotation=0, labelpad=10, va="center")
     axis.grid(color=FAINT, zorder=0)
 
 
