@@ -19,8 +19,10 @@ from neft_ray.errors import StorageError, bad_input
 
 Event = dict[str, Any]
 Phase = Literal["search", "finalist"]
-CONTINUE, STOP = "continue", "stop"
+CONTINUE, STOP, PAUSE = "continue", "stop", "pause"
 RUNNING = "running"
+PAUSED = "paused"
+"""Waits at a rung until it is decided whether it goes on."""
 COMPLETED = "completed"
 STOPPED = "stopped"
 DIVERGED = "diverged"
@@ -53,6 +55,10 @@ class TrialRecord:
     started: float
     num_steps: int
     """Steps of the whole trial."""
+    parent: int | None = None
+    """The trial from whose checkpoint it goes on, in population-based training."""
+    parent_step: int = 0
+    """The step of that checkpoint."""
     reports: list[Report] = field(default_factory=list)
     status: str = RUNNING
     reason: str = ""
@@ -61,8 +67,13 @@ class TrialRecord:
 
     @property
     def last_step(self) -> int:
-        """The last reported step, 0 before the first report."""
-        return self.reports[-1].step if self.reports else 0
+        """The last reported step; before the first report, the one it starts after."""
+        return self.reports[-1].step if self.reports else self.parent_step
+
+    @property
+    def spent_steps(self) -> int:
+        """Steps up to the last report, without those of its parent."""
+        return self.last_step - self.parent_step
 
     @property
     def best(self) -> Report | None:
@@ -92,22 +103,31 @@ def apply(records: dict[int, TrialRecord], event: Event) -> None:
     """Bring the records up to date with one event."""
     kind = event["event"]
     if kind == "suggest":
-        names = ("arm", "phase", "values", "seed", "num_steps")
-        fields = {name: event[name] for name in names}
+        names = ("arm", "phase", "values", "seed", "num_steps", "parent", "parent_step")
+        fields = {name: event[name] for name in names if name in event}
         number = event["trial"]
         records[number] = TrialRecord(number, started=event["time"], **fields)
+        if "replaces" in event:
+            _end(records[event["replaces"]], STOPPED, event["reason"], event["time"])
     elif kind == "report":
         report = Report(event["step"], event["metrics"], event["decision"], event["time"])
         record = records[event["trial"]]
         record.reports.append(report)
         if report.decision == STOP:
-            record.status, record.ended = STOPPED, report.time
+            _end(record, event.get("status", STOPPED), event.get("reason", ""), report.time)
+        elif report.decision == PAUSE:
+            record.status = PAUSED
+    elif kind == "resume":
+        records[event["trial"]].status = RUNNING
     elif kind == "crash":
         records[event["trial"]].num_crashes += 1
-    elif kind == "end":
-        record = records[event["trial"]]
-        record.status, record.reason = event["status"], event["reason"]
-        record.ended = event["time"]
+    elif kind in ("end", "cut"):
+        status = event.get("status", STOPPED)
+        _end(records[event["trial"]], status, event["reason"], event["time"])
+
+
+def _end(record: TrialRecord, status: str, reason: str, at: float) -> None:
+    record.status, record.reason, record.ended = status, reason, at
 
 
 def read_events(path: Path) -> Iterator[Event]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from neft_ray.config.schedulers import Asha
+from neft_ray.config.schedulers import Bracket, Rungs
 from neft_ray.config.searchers import GridSearch
 from neft_ray.config.space import grid_points
 from neft_ray.config.sweep import TREATMENT, SweepConfig
@@ -79,23 +79,49 @@ class Plan:
         return left + (self.num_finalists * len(self.arms) - finals) * self.num_steps
 
 
-def make_plan(config: SweepConfig, num_steps: int) -> Plan:
+def make_plan(config: SweepConfig, num_steps: int, num_tokens: int = 0) -> Plan:
     """Return the plan of a sweep.
 
     Args:
         config: The sweep.
         num_steps: Optimizer steps of its base trial.
+        num_tokens: Tokens that the base trial trains on, for rungs in tokens.
     """
     search = config.sweep
-    rungs: list[int] = []
-    if isinstance(search.scheduler, Asha):
-        rungs = search.scheduler.rungs(num_steps)
+    length = Length(num_steps, num_tokens)
+    rungs = length.rungs(search.scheduler) if isinstance(search.scheduler, Rungs) else []
     arms = [
-        _arm(name, _num_trials(config, fixed), rungs, num_steps, config)
+        _arm(name, _num_trials(config, fixed), rungs, length, config)
         for name, fixed in search.arms.items()
     ]
     num_finalists = search.finalists.num * len(search.finalists.seeds)
     return Plan(num_steps, rungs, arms, num_finalists)
+
+
+@dataclass(frozen=True)
+class Length:
+    """How long the base trial is, in either unit of a scheduler."""
+
+    num_steps: int
+    num_tokens: int
+
+    def rungs(self, scheduler: Rungs) -> list[int]:
+        """Return the optimizer steps, about, at which a scheduler compares."""
+        return [self.steps_at(scheduler, place) for place in scheduler.rungs(self._of(scheduler))]
+
+    def brackets(self, scheduler: Rungs, num_trials: int) -> list[Bracket]:
+        """Return the brackets of an arm, with rungs in optimizer steps."""
+        return [
+            Bracket(size, tuple(self.steps_at(scheduler, place) for place in rungs))
+            for size, rungs in scheduler.brackets(self._of(scheduler), num_trials)
+        ]
+
+    def steps_at(self, scheduler: Rungs, place: int) -> int:
+        """Return the optimizer steps of a place in the scheduler's unit."""
+        return -(-place * self.num_steps // self._of(scheduler))
+
+    def _of(self, scheduler: Rungs) -> int:
+        return self.num_steps if scheduler.unit == "steps" else self.num_tokens
 
 
 def _num_trials(config: SweepConfig, fixed: Collection[str]) -> int:
@@ -107,18 +133,24 @@ def _num_trials(config: SweepConfig, fixed: Collection[str]) -> int:
 
 
 def _arm(
-    name: str, num_trials: int, rungs: Sequence[int], num_steps: int, config: SweepConfig
+    name: str, num_trials: int, rungs: Sequence[int], length: Length, config: SweepConfig
 ) -> ArmPlan:
-    scheduler = config.sweep.scheduler
-    alive, steps, at_rung, before = num_trials, 0, [], 0
-    for rung in rungs:
-        steps += alive * (rung - before)
-        at_rung.append(alive)
-        assert isinstance(scheduler, Asha)
-        alive, before = max(1, alive // scheduler.eta), rung
-    steps += alive * (num_steps - before)
+    scheduler, num_steps = config.sweep.scheduler, length.num_steps
+    at_rung, steps = dict.fromkeys(rungs, 0), 0
+    brackets, eta = [Bracket(num_trials, ())], 1
+    if isinstance(scheduler, Rungs):
+        brackets, eta = length.brackets(scheduler, num_trials), scheduler.eta
+    for alive, places in brackets:
+        before = 0
+        for place in places:
+            steps += alive * (place - before)
+            at_rung[place] += alive
+            alive, before = max(1, alive // eta), place
+        steps += alive * (num_steps - before)
     forwards = _forwards_per_row(config, config.sweep.arms[name])
-    return ArmPlan(name, num_trials, at_rung, steps, num_trials * num_steps, forwards)
+    return ArmPlan(
+        name, num_trials, list(at_rung.values()), steps, num_trials * num_steps, forwards
+    )
 
 
 def _forwards_per_row(config: SweepConfig, fixed: Mapping[str, object]) -> int:

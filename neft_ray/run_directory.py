@@ -84,6 +84,10 @@ class RunDirectory:
         """The folder of a trial's checkpoints."""
         return self.trial(number) / "checkpoints"
 
+    def origin(self, number: int) -> Path:
+        """The folder with the checkpoint that a trial began from, if that is another trial's."""
+        return self.trial(number) / "origin"
+
     def trial_config(self, number: int) -> TrialConfig:
         """The whole configuration of a trial that was started."""
         return TrialConfig.model_validate_json((self.trial(number) / "config.json").read_text())

@@ -22,7 +22,7 @@ from neft_ray.data.prepare import TokenizedData
 from neft_ray.errors import StorageError, UserError
 from neft_ray.generate import measure_answers
 from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, FAILED, HALTED, STOPPED
-from neft_ray.noise import EmbeddingDropout, EmbeddingNoise
+from neft_ray.noise import regularised
 from neft_ray.run_directory import CANCEL_FILE
 from neft_ray.strategy.base import Engine
 from neft_ray.strategy.models import BaseModels
@@ -33,7 +33,7 @@ from neft_ray.tracking.points import MetricsLog
 from neft_ray.train.alpha import wrong_alpha
 from neft_ray.train.checkpoint import load_latest
 from neft_ray.train.contents import State
-from neft_ray.train.loop import num_steps, train
+from neft_ray.train.loop import num_steps, tokens_trained, train
 from neft_ray.train.metrics import RowLosses, evaluate
 from neft_ray.train.reports import Reports
 
@@ -52,6 +52,10 @@ class Order:
     """Evaluate the report split too: finalists only."""
     generated_rows: int = 0
     """Rows of the report split to answer at the trial's end: finalists only."""
+    origin: str = ""
+    """The folder of checkpoints of another trial to begin from; empty: begin with the model."""
+    origin_hash: str = ""
+    """Of that trial's configuration."""
 
 
 class Link:
@@ -133,11 +137,13 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
 def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tuple[str, str]:
     folder, training = Path(order.trial_folder), config.training
     data = TokenizedData.load(Path(order.data_folder))
-    noise = EmbeddingNoise.of(config.noise, training.seed)
     report = partial(link.report, engine, order.number)
     reports = Reports(engine, folder / "checkpoints", training.async_checkpoints, report)
     state = load_latest(engine, folder / "checkpoints", config.config_hash)
-    done, last = (state.step if state else 0), num_steps(data, config)
+    begin = state
+    if begin is None and order.origin:
+        begin = load_latest(engine, Path(order.origin), order.origin_hash)
+    done, last = (begin.step if begin else 0), num_steps(data, config)
     logger.info("trial %d: step %d of %d, %s", order.number, done, last, order.config_json)
     system = SystemMetrics()
     # The report of this step may have been lost with the process that sent it; it counts once.
@@ -146,13 +152,11 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
     if state and not math.isfinite(state.metrics["select_loss"]):
         return DIVERGED, f"the select loss is not finite at step {done}"
     embedding = engine.plain.embedding
-    dropout = EmbeddingDropout(config.model.embedding_dropout, training.seed, noise)
-    hooks = dropout.attached(embedding), noise.attached(embedding)
-    with hooks[0], hooks[1], _metrics_log(engine, folder) as log, reports:
+    with regularised(embedding, config) as noise, _metrics_log(engine, folder) as log, reports:
         for metrics in train(engine, data, noise, config, done):
             step = int(metrics.pop("step"))
             log(step, metrics | system.due())
-            if wrong := wrong_alpha(config.noise, metrics, step, last):
+            if wrong := wrong_alpha(config.at(step)[0], metrics, step, last):
                 return FAILED, wrong
             if not all(map(math.isfinite, (metrics["train_loss"], metrics["grad_norm"]))):
                 return DIVERGED, f"the training loss or gradient is not finite at step {step}"
@@ -160,9 +164,9 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
                 if reports.wait():
                     return STOPPED, ""
                 results, rows = evaluate(engine, data, config, order.with_report)
+                results["tokens_trained"] = float(tokens_trained(data, config, step))
                 if step == last:
-                    num = order.generated_rows
-                    results |= measure_answers(engine, data, config, num, folder)
+                    results |= measure_answers(engine, data, config, order.generated_rows, folder)
                 log(step, results)
                 _save_rows(engine, folder, step, rows)
                 state = State(step, config.config_hash, results)

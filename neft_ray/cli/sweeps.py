@@ -69,7 +69,7 @@ def plan(
 
     config = load_sweep(file, overrides or [])
     data = open_data(config)
-    made = make_plan(config, data.num_steps(config.trial))
+    made = make_plan(config, *data.lengths(config.trial))
     console = Console()
     rows = data.data(config.trial).summary["rows"]
     console.print(f"rows     {', '.join(f'{count} {name}' for name, count in rows.items())}")
@@ -128,7 +128,7 @@ def _run(kind: str, config: SweepConfig, run: RunDirectory | None, address: str 
     if run is not None:
         session.check_data(run)
     run = run or session.create(kind)
-    made = make_plan(config, session.data.num_steps(config.trial))
+    made = make_plan(config, *session.data.lengths(config.trial))
     with (
         only_ours(run.log_file) as console,
         stops_sweep(run, console),

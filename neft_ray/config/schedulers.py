@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import math
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
@@ -42,6 +43,15 @@ class Paced(Section):
         return self.grace_steps or self.grace_tokens or 0
 
 
+class Bracket(NamedTuple):
+    """Trials that are compared with each other."""
+
+    size: int
+    """How many begin in it."""
+    rungs: tuple[int, ...]
+    """Where they are compared."""
+
+
 class Rungs(Paced):
     """Compares trials at rungs that are `eta` times further apart each."""
 
@@ -55,6 +65,10 @@ class Rungs(Paced):
             places.append(place)
             place *= self.eta
         return places
+
+    def brackets(self, length: int, num_trials: int) -> list[Bracket]:
+        """Return the brackets of an arm whose trials are of a `length`, in `unit`."""
+        return [Bracket(num_trials, tuple(self.rungs(length)))]
 
 
 class Asha(Rungs):
@@ -80,6 +94,22 @@ class Hyperband(Rungs):
     """
 
     kind: Literal["hyperband"]
+
+    def brackets(self, length: int, num_trials: int) -> list[Bracket]:
+        """Return brackets of about equal cost, the one that cuts earliest first.
+
+        They repeat until all trials have a place.
+        """
+        rungs = tuple(self.rungs(length))
+        found: list[Bracket] = []
+        while num_trials:
+            for num_skipped in range(len(rungs) + 1):
+                num_cuts = len(rungs) - num_skipped
+                size = math.ceil((len(rungs) + 1) / (num_cuts + 1) * self.eta**num_cuts)
+                size = min(size, num_trials)
+                num_trials -= size
+                found += [Bracket(size, rungs[num_skipped:])] * bool(size)
+        return found
 
 
 class MedianStopping(Paced):

@@ -136,15 +136,20 @@ class SweepConfig(TrialConfig):
         fields: dict[str, Any] = {name: getattr(self, name) for name in TrialConfig.model_fields}
         return TrialConfig(**fields)
 
+    def base_value(self, key: str) -> Any:
+        """Return a setting of the base trial; None in a section that is left out."""
+        value: Any = self
+        for word in key.split("."):
+            value = getattr(value, word, None)
+        return value
+
     def values_of(self, key: str) -> set[Value | None]:
         """Return what a setting is in the base trial, in every arm, and at the space's corners.
 
         Args:
             key: Dotted, of a setting that every trial has.
         """
-        base: Any = self
-        for word in key.split("."):
-            base = getattr(base, word)
+        base = self.base_value(key)
         searched = self.sweep.space.get(key)
         fixed = {values[key] for values in self.sweep.arms.values() if key in values}
         return {base, *fixed, *(searched.corners if searched else ())}

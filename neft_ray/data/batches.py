@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from neft_ray.config.trial import BatchConfig
@@ -50,8 +51,16 @@ class StepOrder:
     def rows(self, step: int) -> list[int]:
         """Return the sample ids of a step, counted from 1."""
         epoch, index = divmod(step - 1, self.steps_per_epoch)
-        order = np.random.default_rng((self._seed, epoch)).permutation(self._rows)
+        order = self._order(epoch)
         return [int(row) for row in order[index * self._size : (index + 1) * self._size]]
+
+    def rows_since_epoch(self, num_steps: int) -> NDArray[np.int64]:
+        """Return the sample ids of the epoch's steps so far, after `num_steps` steps in all."""
+        epoch, index = divmod(num_steps, self.steps_per_epoch)
+        return self._order(epoch)[: index * self._size]
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return np.random.default_rng((self._seed, epoch)).permutation(self._rows)
 
 
 def share_of_rank(data: TokenizedData, rows: Sequence[int], rank: int, world: int) -> list[int]:

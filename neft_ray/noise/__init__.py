@@ -13,7 +13,7 @@ another regulariser with the same kind of key, to compare the noise with.
 """
 
 from neft_ray.noise.draws import DISTRIBUTIONS, Key
-from neft_ray.noise.dropout import EmbeddingDropout
+from neft_ray.noise.dropout import EmbeddingDropout, regularised
 from neft_ray.noise.follow import following
 from neft_ray.noise.hook import EmbeddingNoise
 from neft_ray.noise.segments import NoiseError, Segment, Segments
@@ -29,4 +29,5 @@ __all__ = [
     "Segments",
     "following",
     "metrics_of",
+    "regularised",
 ]

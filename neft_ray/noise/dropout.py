@@ -8,12 +8,27 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from neft_ray.config.trial import TrialConfig
 from neft_ray.noise.draws import NUM_VALUES, Key, draw
 from neft_ray.noise.hook import EmbeddingNoise
 from neft_ray.noise.segments import Segment, Segments
 
 DROPOUT = 2**32
 """The stream of a key that dropout is drawn from, apart from the noise's and its rounding's."""
+
+
+@contextmanager
+def regularised(embedding: nn.Module, config: TrialConfig) -> Iterator[EmbeddingNoise]:
+    """Put a trial's noise and embedding dropout on its embedding for the duration of a block.
+
+    Yields:
+        The noise, to which every training forward is to be announced.
+    """
+    seed = config.training.seed
+    noise = EmbeddingNoise.of(config.noise, seed)
+    dropout = EmbeddingDropout(config.model.embedding_dropout, seed, noise)
+    with dropout.attached(embedding), noise.attached(embedding):
+        yield noise
 
 
 class EmbeddingDropout:

@@ -8,6 +8,7 @@ from typing import Any
 from neft_ray.config.trial import ChangeConfig
 from neft_ray.report.lift import Difference
 from neft_ray.report.trials import ALPHA, LEARNING_RATE, Arm, Trial
+from neft_ray.run_directory import trial_name
 
 
 def arm_title(arm: Arm) -> str:
@@ -22,6 +23,17 @@ def configuration_text(trial: Trial) -> str:
     values = {ALPHA: trial.alpha, LEARNING_RATE: trial.learning_rate, **others}
     text = ", ".join(f"{short_key(key)} {value_text(value)}" for key, value in values.items())
     return "; ".join([text, *map(change_text, trial.changes)])
+
+
+def remarks_text(trial: Trial) -> str:
+    """Return what else there is to say of a trial: problems, where it began, what changed."""
+    record = trial.record
+    parts = [trial.problem]
+    if record.parent is not None:
+        parts.append(f"goes on from {trial_name(record.parent)} at step {record.parent_step}")
+    if record.reason and record.reason not in trial.problem:
+        parts.append(record.reason)
+    return "; ".join(filter(None, [*parts, *map(change_text, trial.changes)]))
 
 
 def change_text(change: ChangeConfig) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from neft_ray.report.beside import MeasureDifference
 from neft_ray.report.lift import Difference
-from neft_ray.report.phrases import change_text
+from neft_ray.report.phrases import remarks_text
 from neft_ray.report.results import Comparison
 from neft_ray.report.trials import Trial
 
@@ -25,8 +25,8 @@ def trial_row(trial: Trial) -> dict[str, Any]:
     diverged, failed, cancelled, running, paused or interrupted; `best_select_loss` in nats per
     supervised token and `best_step`; `end_select_loss` at the last evaluation;
     `report_loss_at_best` and `report_loss_at_end`, of finalists; `num_crashes`; `problem` in words;
-    `remarks`: the problem and the values that changed on the way; `seconds` from start to end,
-    interruptions included. None where there is nothing.
+    `remarks`: the problem, why it ended, where it began and what changed on the way; `seconds` from
+    start to end, interruptions included. None where there is nothing.
     """
     record, best = trial.record, trial.record.best
     last = record.reports[-1] if record.reports else None
@@ -47,7 +47,7 @@ def trial_row(trial: Trial) -> dict[str, Any]:
         "report_loss_at_end": last.metrics.get("report_loss") if last else None,
         "num_crashes": record.num_crashes,
         "problem": trial.problem,
-        "remarks": "; ".join(filter(None, [trial.problem, *map(change_text, trial.changes)])),
+        "remarks": remarks_text(trial),
         "seconds": round(record.ended - record.started, 3) if record.ended else None,
     }
 

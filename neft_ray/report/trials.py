@@ -26,8 +26,6 @@ from neft_ray.tracking.points import POINTS_FILE, read_points
 ALPHA, LEARNING_RATE = "noise.alpha", "optimizer.learning_rate"
 INTERRUPTED = "interrupted"
 """The status of a trial that was running when its driver ended."""
-PAUSED = "paused"
-"""Waits at a rung."""
 NOT_ENDED = (RUNNING, INTERRUPTED, PAUSED)
 HEALTH_REASONS = ("stalled", "spiked")
 """What the reason of a trial begins with that was stopped for its own sake."""
@@ -56,6 +54,11 @@ class Trial:
     def name(self) -> str:
         """Such as `t007`."""
         return trial_name(self.record.number)
+
+    @property
+    def spent_steps(self) -> int:
+        """Optimizer steps done, without those of the trial that it goes on from."""
+        return self.steps - self.record.parent_step
 
     @property
     def has_ended(self) -> bool:
@@ -117,17 +120,19 @@ class Arm:
     @property
     def steps(self) -> int:
         """Optimizer steps that the search has spent."""
-        return sum(trial.steps for trial in self.trials)
+        return sum(trial.spent_steps for trial in self.trials)
 
     @property
     def full_steps(self) -> int:
-        """Optimizer steps of the search's trials, had none been cut."""
-        return sum(trial.record.num_steps for trial in self.trials)
+        """Optimizer steps of the search's trials, had none been cut or taken over."""
+        return sum(t.record.num_steps for t in self.trials if t.record.parent is None)
 
     @property
     def saved_steps(self) -> int:
-        """Optimizer steps that stopping spared."""
-        return sum(trial.record.num_steps - trial.steps for trial in self.cut)
+        """Optimizer steps that stopping spared, without those that other trials did instead."""
+        children = [trial.record for trial in self.trials if trial.record.parent is not None]
+        instead = sum(child.num_steps - child.parent_step for child in children)
+        return max(0, sum(trial.record.num_steps - trial.steps for trial in self.cut) - instead)
 
     @property
     def cut(self) -> tuple[Trial, ...]:

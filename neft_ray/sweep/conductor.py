@@ -7,142 +7,154 @@ opening a journal applies it again: a sweep goes on where its last event left it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import bad_input
 from neft_ray.journal import (
-    COMPLETED,
-    CONTINUE,
+    PAUSED,
     RUNNING,
-    STOP,
     STOPPED,
     Event,
     Journal,
-    Phase,
     TrialRecord,
-    apply,
     read_events,
 )
 from neft_ray.run_directory import RunDirectory
-from neft_ray.sweep.propose import Proposer, build_proposer
-from neft_ray.sweep.rules import Rule, build_rule
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One side of the comparison, with a searcher and rungs of its own."""
-
-    name: str
-    fixed: Mapping[str, Any]
-    proposer: Proposer
-    rule: Rule
+from neft_ray.sweep.rules.base import Branch, Cut, Move, Resume
+from neft_ray.sweep.state import FINALIST, PHASES, SEARCH, Lengths, SweepState, move_of
 
 
 class Conductor:
-    """Decides, journals, and remembers.
+    """Decides, journals, and remembers."""
 
-    Attributes:
-        records: All trials by number.
-    """
-
-    def __init__(
-        self, config: SweepConfig, run: RunDirectory, num_steps: Callable[[TrialConfig], int]
-    ) -> None:
+    def __init__(self, config: SweepConfig, run: RunDirectory, lengths: Lengths) -> None:
         """Open the run's journal and take up where it ends.
 
         Args:
             config: The sweep.
             run: Where the journal lies.
-            num_steps: Optimizer steps of a whole trial with the given configuration.
+            lengths: How long trials are.
 
         Raises:
             UserError: If the journal is damaged, or its decisions are not those of this version.
         """
-        self._config, self._num_steps = config, num_steps
-        self.records: dict[int, TrialRecord] = {}
-        longest = num_steps(config.trial)
-        self.arms = {
-            name: Arm(
-                name,
-                fixed,
-                build_proposer(config.sweep, fixed, index),
-                build_rule(config.sweep.scheduler, longest),
-            )
-            for index, (name, fixed) in enumerate(config.sweep.arms.items())
-        }
-        self._has_finished = False
+        self._config, self._run, self._lengths = config, run, lengths
+        self._state = SweepState(config, lengths)
         for event in read_events(run.journal_file):
-            self._replay(event, run)
-            self._has_finished |= event["event"] == "finish"
-        self._interrupted = [r.number for r in self.records.values() if r.status == RUNNING]
+            self._check(event)
+            self._state.enter(event)
+        self._state.spending.close()
+        self._interrupted = sorted(self._state.running)
+        self._ended: list[TrialRecord] = []
         self._journal = Journal(run.journal_file)
+        budget = config.sweep.budget.model_dump()
+        if self._state.ended_early and self._state.spent_budget != budget:
+            self._write("reopen")
+        self._settle()
+
+    @property
+    def records(self) -> Mapping[int, TrialRecord]:
+        """All trials by number."""
+        return self._state.records
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every trial there will be has ended."""
+        return self._state.is_finished
 
     def trial_config(self, record: TrialRecord) -> TrialConfig:
         """Return the whole configuration of a trial."""
         return self._with(record.arm, record.values, record.seed)
 
     def next_trial(self) -> TrialRecord | None:
-        """Return the trial to start now; None while others must finish first.
+        """Return the trial to start or to go on with now; None while others must finish first.
 
-        Trials interrupted by the last driver's end come before new ones.
+        Trials interrupted by the last driver's end come before all others, and paused ones that
+        may go on before new ones.
         """
+        state = self._state
         if self._interrupted:
-            return self.records[self._interrupted.pop(0)]
-        open_arms = [arm for arm in self.arms.values() if self._wants_trial(arm)]
-        if open_arms:
-            arm = max(open_arms, key=self._num_left)
-            history = self._of(arm.name, "search")
-            seed = self._config.training.seed
-            return self._suggest(arm.name, "search", arm.proposer.propose(history), seed)
-        return self._next_finalist()
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every trial there will be has ended."""
-        running = any(record.status == RUNNING for record in self.records.values())
-        return not (running or self._is_searching or self._missing_finalists())
-
-    @property
-    def _is_searching(self) -> bool:
-        searched = [r for r in self.records.values() if r.phase == "search"]
-        wanted = any(self._wants_trial(arm) for arm in self.arms.values())
-        return wanted or any(r.status == RUNNING for r in searched)
+            return state.records[self._interrupted.pop(0)]
+        arms = [] if SEARCH in state.ended_early else list(state.arms.values())
+        for arm in sorted(arms, key=lambda arm: arm.spent_steps):
+            if (move := arm.rule.move()) is not None:
+                return self._follow(move)
+        if open_arms := [arm for arm in arms if state.wants_trial(arm)]:
+            arm = max(open_arms, key=lambda arm: arm.num_left)
+            values = arm.proposer.propose(arm.proposed)
+            return self._suggest(arm.name, SEARCH, values, self._config.training.seed)
+        if state.is_searching or not state.missing_finalists:
+            return None
+        name, finalist_values, seed = state.missing_finalists.pop(0)
+        return self._suggest(name, FINALIST, finalist_values, seed)
 
     def report(self, number: int, step: int, metrics: Mapping[str, float]) -> bool:
-        """Enter a report and return whether the trial stops here.
+        """Enter a report and return whether the trial stops here, for good or for a while.
 
-        A step reported before, as after a resume, changes nothing and gets the same answer.
+        A step reported before, as after a resume, changes nothing.
         """
         record = self.records[number]
-        for earlier in record.reports:
-            if earlier.step == step:
-                return earlier.decision == STOP
-        decision = self._decide(record, step, metrics)
-        self._write("report", trial=number, step=step, metrics=dict(metrics), decision=decision)
-        return decision == STOP
+        if not any(earlier.step == step for earlier in reversed(record.reports)):
+            fields = {"trial": number, "step": step, "metrics": dict(metrics)}
+            arm = self._state.arms[record.arm]
+            self._write("report", **fields, **arm.decide(record, step, metrics))
+            self._settle()
+        return record.status != RUNNING
 
     def crash(self, number: int, reason: str) -> None:
         """Note that a trial's processes died; it goes on from its checkpoint."""
         self._write("crash", trial=number, reason=reason)
 
     def end(self, number: int, status: str, reason: str = "") -> None:
-        """Note that a trial ended.
+        """Note that a trial's processes are done with it.
 
         A stop needs no entry: either a decision in the journal caused it, or the driver is
-        leaving and the trial is to go on later.
+        leaving and the trial is to go on later; unless its phase ends before its time.
         """
-        if self.records[number].status == RUNNING and status != STOPPED:
+        record, ended_early = self.records[number], self._state.ended_early
+        if record.status != RUNNING:
+            return
+        if status != STOPPED:
             self._write("end", trial=number, status=status, reason=reason)
+        elif record.phase in ended_early:
+            self._write("end", trial=number, status=STOPPED, reason=ended_early[record.phase])
+        self._settle()
+
+    def ended(self) -> list[TrialRecord]:
+        """Return the paused trials that have ended since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def open(self, slots: int, gpus: float, cpus: float) -> None:
+        """Note that a driver holds slots with so many GPUs and cores in all from now on."""
+        self._write("open", slots=slots, gpus=gpus, cpus=cpus)
+
+    def check_budget(self, now: float) -> list[int]:
+        """End what the budget no longer pays for; return the trials that are to be stopped.
+
+        Args:
+            now: Seconds since the epoch.
+        """
+        state, budget = self._state, self._config.sweep.budget
+        phases, reason = list(PHASES), state.spending.exhausted(budget, now)
+        if not reason and state.is_searching:
+            reserve = state.spending.seconds_of(state.num_finalist_steps, state.num_steps_done, now)
+            phases, reason = [SEARCH], state.spending.exhausted(budget, now, reserve)
+        if reason and not state.ended_early.keys() >= set(phases):
+            self._write("end_early", phases=phases, reason=reason, budget=budget.model_dump())
+            for number in [n for n in self._interrupted if self.records[n].phase in phases]:
+                self._interrupted.remove(number)
+                self.end(number, STOPPED)
+            self._settle()
+        return [n for n in sorted(state.running) if self.records[n].phase in state.ended_early]
 
     def finish(self) -> None:
         """Note that the sweep has come to its end; once."""
-        if not self._has_finished:
+        if not self._state.is_whole:
             self._write("finish")
-            self._has_finished = True
 
     def close(self) -> None:
         """Close the journal."""
@@ -155,87 +167,63 @@ class Conductor:
         return best if best and math.isfinite(best.objective(at)) else None
 
     def _with(self, arm: str, values: Mapping[str, Any], seed: int) -> TrialConfig:
-        fixed = self.arms[arm].fixed
+        fixed = self._state.arms[arm].fixed
         return self._config.trial.with_values({**values, **fixed, "training.seed": seed})
 
-    def _of(self, arm: str, phase: Phase) -> list[TrialRecord]:
-        return [r for r in self.records.values() if r.arm == arm and r.phase == phase]
+    def _settle(self) -> None:
+        """End the paused trials that are out, and all of them when the search is over."""
+        state = self._state
+        for arm in state.arms.values():
+            while SEARCH not in state.ended_early and isinstance(move := arm.rule.move(), Cut):
+                self._follow(move)
+        if state.is_searching:
+            return
+        reason = state.ended_early.get(SEARCH, "paused until the end of the search")
+        for arm in state.arms.values():
+            for record in arm.of_status(PAUSED):
+                self._write("end", trial=record.number, status=STOPPED, reason=reason)
+                self._ended.append(record)
 
-    def _num_left(self, arm: Arm) -> int:
-        return arm.proposer.num_trials - len(self._of(arm.name, "search"))
+    def _follow(self, move: Move) -> TrialRecord:
+        """Make a rule's move and return the trial that goes on, or has ended."""
+        if isinstance(move, Branch):
+            replaced = self.records[move.replaced]
+            self._ended.append(replaced)
+            reason = f"trial {len(self.records)} goes on in its place from trial {move.donor}"
+            origin = {"parent": move.donor, "parent_step": move.step, "replaces": move.replaced}
+            fields = origin | {"reason": reason}
+            return self._suggest(replaced.arm, SEARCH, move.values, replaced.seed, **fields)
+        if isinstance(move, Resume):
+            self._write("resume", trial=move.trial)
+        else:
+            self._write("cut", trial=move.trial, reason=move.reason)
+            self._ended.append(self.records[move.trial])
+        return self.records[move.trial]
 
-    def _wants_trial(self, arm: Arm) -> bool:
-        """Whether an arm has trials left, or has spent at least a whole trial less than another.
-
-        Rungs cut one arm earlier than the other by the luck of the order in which trials arrive.
-        Further trials make the arms equal in optimizer steps, which is what tuning costs.
-        """
-        if self._num_left(arm) > 0:
-            return True
-        if not arm.proposer.can_go_on or -self._num_left(arm) >= arm.proposer.num_trials:
-            return False
-        mine = self._of(arm.name, "search")
-        committed = sum(r.num_steps if r.status == RUNNING else r.last_step for r in mine)
-        spent = [sum(r.last_step for r in self._of(name, "search")) for name in self.arms]
-        return committed + max(r.num_steps for r in mine) <= max(spent)
-
-    def _next_finalist(self) -> TrialRecord | None:
-        missing = [] if self._is_searching else self._missing_finalists()
-        return self._suggest(missing[0][0], "finalist", *missing[0][1:]) if missing else None
-
-    def _missing_finalists(self) -> list[tuple[str, Mapping[str, Any], int]]:
-        """Finalists not yet suggested: (arm, values, seed), seed by seed across the arms."""
-        finalists = self._config.sweep.finalists
-        at = self._config.sweep.objective.at
-        chosen: list[tuple[str, Mapping[str, Any]]] = []
-        for arm in self.arms:
-            ranked = sorted(
-                self._of(arm, "search"),
-                key=lambda r: (r.status != COMPLETED, r.objective(at), r.number),
-            )
-            distinct: list[Mapping[str, Any]] = []
-            for record in ranked:
-                if math.isfinite(record.objective(at)) and record.values not in distinct:
-                    distinct.append(record.values)
-            chosen += [(arm, values) for values in distinct[: finalists.num]]
-        there = [(r.arm, r.values, r.seed) for r in self.records.values() if r.phase == "finalist"]
-        wanted = [(arm, values, seed) for seed in finalists.seeds for arm, values in chosen]
-        return [entry for entry in wanted if entry not in there]
-
-    def _suggest(self, arm: str, phase: Phase, values: Mapping[str, Any], seed: int) -> TrialRecord:
+    def _suggest(
+        self, arm: str, phase: str, values: Mapping[str, Any], seed: int, **origin: Any
+    ) -> TrialRecord:
         config = self._with(arm, values, seed)
         number = len(self.records)
-        self._write(
-            "suggest",
-            trial=number,
-            arm=arm,
-            phase=phase,
-            values=dict(values),
-            seed=seed,
-            num_steps=self._num_steps(config),
-            config_hash=config.config_hash,
-        )
+        fields = {"arm": arm, "phase": phase, "values": dict(values), "seed": seed, **origin}
+        length, mark = self._lengths.num_steps(config), config.config_hash
+        self._write("suggest", trial=number, num_steps=length, config_hash=mark, **fields)
         return self.records[number]
 
-    def _decide(self, record: TrialRecord, step: int, metrics: Mapping[str, float]) -> str:
-        loss = metrics["select_loss"]
-        if record.phase == "finalist" or not math.isfinite(loss):
-            return CONTINUE
-        stops = self.arms[record.arm].rule.stops(record.number, step, loss)
-        return STOP if stops and step < record.num_steps else CONTINUE
-
     def _write(self, event: str, **fields: Any) -> None:
-        apply(self.records, self._journal.append(event, **fields))
+        self._state.enter(self._journal.append(event, **fields))
 
-    def _replay(self, event: Event, run: RunDirectory) -> None:
+    def _check(self, event: Event) -> None:
+        """Refuse a journal whose decisions are not those of this version."""
+        was: object = None
+        now: object = None
         if event["event"] == "report":
-            record = self.records[event["trial"]]
-            decision = self._decide(record, event["step"], event["metrics"])
-            if decision != event["decision"]:
-                what = (
-                    f"trial {record.number} got '{event['decision']}' at step {event['step']}, "
-                    f"this version decides '{decision}'"
-                )
-                remedy = "resume with the versions named in manifest.json"
-                raise bad_input(run.journal_file, what, remedy)
-        apply(self.records, event)
+            record, was = self.records[event["trial"]], event["decision"]
+            arm = self._state.arms[record.arm]
+            now = arm.decide(record, event["step"], event["metrics"])["decision"]
+        elif (was := move_of(event)) is not None:
+            now = self._state.arm_of(event).rule.move()
+        if was != now:
+            what = f"trial {event['trial']} got '{was}', this version decides '{now}'"
+            remedy = "resume with the versions named in manifest.json"
+            raise bad_input(self._run.journal_file, what, remedy)

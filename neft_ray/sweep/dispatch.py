@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from ray.tune import Stopper
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from neft_ray.config.sweep import BudgetConfig
 from neft_ray.errors import Problem, StorageError, UserError
 from neft_ray.journal import FAILED, HALTED, TrialRecord
 from neft_ray.run_directory import RunDirectory, trial_name
@@ -100,6 +102,7 @@ class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
         """While true, no trial starts."""
         self._idle: list[int] = []
         self._trial_in: dict[int, int] = {}
+        self._unpaid: list[int] = []
         self._last_seen = dict.fromkeys(range(len(slots.mailboxes)), 0)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -122,7 +125,7 @@ class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
         if number is not None:
             reason = "its slot could not be kept alive; see driver.log"
             self._conductor.end(number, FAILED, reason)
-            self._ended(self._conductor.records[number])
+            self._tell_ended(self._conductor.records[number])
 
     def _enter(self, slot: int, happened: Happened) -> None:
         number = happened.trial
@@ -140,10 +143,15 @@ class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
             raise StorageError([Problem(trial_name(number), happened.reason, "see above")])
         elif happened.kind == "end":
             self._conductor.end(number, happened.status, happened.reason)
-            self._retention.ended(number)
-            self._ended(self._conductor.records[number])
+            self._tell_ended(self._conductor.records[number])
             del self._trial_in[slot]
             self._idle.append(slot)
+        for record in self._conductor.ended():
+            self._tell_ended(record)
+
+    def _tell_ended(self, record: TrialRecord) -> None:
+        self._retention.ended(record.number)
+        self._ended(record)
 
     def _start_trials(self) -> None:
         if self.is_stopping or self.error is not None:
@@ -152,13 +160,32 @@ class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
             slot = self._idle.pop(0)
             self._trial_in[slot] = record.number
             ray.get(self._mailboxes[slot].post.remote(order_fields(self._prepare(record))))
+            for ended in self._conductor.ended():  # another one took its place
+                self._tell_ended(ended)
+
+    def check_budget(self) -> None:
+        """Stop the trials that the budget no longer pays for."""
+        unpaid = self._conductor.check_budget(time.time())
+        for slot, number in self._trial_in.items():
+            if number in unpaid and number not in self._unpaid:
+                self._mailboxes[slot].stop.remote()
+        self._unpaid = unpaid
+        for record in self._conductor.ended():
+            self._tell_ended(record)
 
 
 class Finished(Stopper):  # type: ignore[misc]
     """Ends the experiment when the sweep is over, or is to stop."""
 
-    def __init__(self, dispatcher: Dispatcher, conductor: Conductor, run: RunDirectory) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        conductor: Conductor,
+        run: RunDirectory,
+        budget: BudgetConfig,
+    ) -> None:
         self._dispatcher, self._conductor, self._run = dispatcher, conductor, run
+        self._has_budget = any(limit is not None for limit in budget.model_dump().values())
 
     def __getstate__(self) -> dict[str, Any]:
         """Be pickled as nothing."""
@@ -171,5 +198,7 @@ class Finished(Stopper):  # type: ignore[misc]
     def stop_all(self) -> bool:
         """Say whether all is to end."""
         self._dispatcher.is_stopping |= self._run.stop_file.exists()
+        if self._has_budget:
+            self._dispatcher.check_budget()
         failed = self._dispatcher.error is not None
         return failed or self._dispatcher.is_stopping or self._conductor.is_finished

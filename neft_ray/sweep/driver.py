@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,8 @@ from neft_ray.sweep.dispatch import Dispatcher, Finished, Slots
 from neft_ray.sweep.retention import Retention
 from neft_ray.sweep.slot import Slot
 from neft_ray.sweep.worker_group import new_mailbox
-from neft_ray.train.loop import num_steps
+from neft_ray.train import checkpoint
+from neft_ray.train.loop import num_steps, tokens_trained
 from neft_ray.worker import Order
 
 SLOT_RESTARTS = 20
@@ -59,6 +60,14 @@ class DataCache:
     def num_steps(self, config: TrialConfig) -> int:
         """Return the optimizer steps of a whole trial."""
         return num_steps(self.data(config), config)
+
+    def num_tokens(self, config: TrialConfig) -> int:
+        """Return the tokens that a whole trial trains on."""
+        return tokens_trained(self.data(config), config, self.num_steps(config))
+
+    def lengths(self, config: TrialConfig) -> tuple[int, int]:
+        """Return the optimizer steps of a whole trial and the tokens that it trains on."""
+        return self.num_steps(config), self.num_tokens(config)
 
     def _get(self, config: TrialConfig) -> tuple[Path, TokenizedData]:
         key = config.model.base.model_dump_json() + config.data.model_dump_json()
@@ -103,6 +112,9 @@ class Driver:
             ended=lambda record: self.observer.ended(record, self.run.trial(record.number)),
         )
         self.run.stop_file.unlink(missing_ok=True)
+        workers = self.config.workers
+        held = num_slots * workers.num
+        self.conductor.open(num_slots, gpus=held * workers.gpus, cpus=held * workers.cpus)
         tuner = tune.Tuner(
             Slot,
             tune_config=tune.TuneConfig(
@@ -115,7 +127,7 @@ class Driver:
                 name="tune",
                 storage_path=str(self.run.scratch),
                 verbose=0,
-                stop=Finished(dispatcher, self.conductor, self.run),
+                stop=Finished(dispatcher, self.conductor, self.run, search.budget),
                 failure_config=tune.FailureConfig(max_failures=SLOT_RESTARTS),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
@@ -132,7 +144,13 @@ class Driver:
     def _prepare(self, record: TrialRecord) -> Order:
         config = self.conductor.trial_config(record)
         rows = self.config.sweep.finalists.generated_rows
-        return prepare_order(self.run, record, config, self.data, self.observer, rows)
+        order = prepare_order(self.run, record, config, self.data, self.observer, rows)
+        if record.parent is None:
+            return order
+        origin = self.run.origin(record.number)
+        checkpoint.link(self.run.checkpoints(record.parent), record.parent_step, origin)
+        origin_hash = self.run.trial_config(record.parent).config_hash
+        return replace(order, origin=str(origin), origin_hash=origin_hash)
 
 
 def prepare_order(
@@ -169,4 +187,4 @@ def open_driver(
         observer: Is told what happens.
         data: The tokenized data.
     """
-    return Driver(config, run, Conductor(config, run, data.num_steps), data, observer)
+    return Driver(config, run, Conductor(config, run, data), data, observer)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Mapping
 
-from neft_ray.journal import RUNNING, TrialRecord
+from neft_ray.journal import PAUSED, RUNNING, TrialRecord
 from neft_ray.run_directory import RunDirectory
 from neft_ray.train import checkpoint
 
@@ -34,6 +35,8 @@ class Retention:
     def ended(self, number: int) -> None:
         """Delete what the trial's end makes superfluous, and what a killed worker of it left."""
         checkpoint.tidy(self._run.checkpoints(number))
+        if self._records[number].ended is not None:
+            shutil.rmtree(self._run.origin(number), ignore_errors=True)
         self.sweep()
 
     def sweep(self) -> None:
@@ -46,7 +49,7 @@ class Retention:
         keep = set(sorted(finite, key=lambda key: (losses[key], key))[: self._keep_best])
         for number, step in self._existing:
             record = self._records[number]
-            if record.status == RUNNING and step >= record.last_step:
+            if record.status in (RUNNING, PAUSED) and step >= record.last_step:
                 keep.add((number, step))
         for number, step in self._existing - keep:
             checkpoint.delete(self._run.checkpoints(number), step)

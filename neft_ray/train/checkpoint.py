@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -109,6 +110,24 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
                 )
             return state
     return None
+
+
+def link(checkpoints: Path, step: int, target: Path) -> None:
+    """Keep a checkpoint in another folder of checkpoints too, whatever becomes of it here.
+
+    Raises:
+        StorageError: If the disk is full or not writable.
+    """
+    partial, final = target / f".step-{step:06d}.partial", folder_of(target, step)
+    source = folder_of(checkpoints, step)
+    if final.exists() or not source.exists():
+        return
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(source, partial, copy_function=os.link)
+        partial.rename(final)
+    except OSError as error:
+        raise StorageError.of(final, error) from error
 
 
 def tidy(checkpoints: Path) -> None:

@@ -28,6 +28,14 @@ def num_steps(data: TokenizedData, config: TrialConfig) -> int:
     return step_order(data, config).steps_per_epoch * config.training.epochs
 
 
+def tokens_trained(data: TokenizedData, config: TrialConfig, num_steps: int) -> int:
+    """Return the real tokens of a trial's first steps, counted each time they are trained on."""
+    order, lengths_R = step_order(data, config), np.diff(data.offsets)
+    num_epochs = num_steps // order.steps_per_epoch
+    whole = num_epochs * lengths_R[data.rows(Split.TRAIN)].sum()
+    return int(whole + lengths_R[order.rows_since_epoch(num_steps)].sum())
+
+
 def train(
     engine: Engine,
     data: TokenizedData,
@@ -50,10 +58,13 @@ def train(
     for step in range(done_steps + 1, total_steps + 1):
         rows = order.rows(step)
         batches = batches_of_rank(data, rows, config.batch, engine.rank, engine.world)
-        copies = config.noise.num_copies
+        noise_config, optimizer_config = config.at(step)
+        copies = noise_config.num_copies
         passes = [(batch, copy) for batch in batches for copy in range(copies)]
         weight = 1.0 / data.num_targets(rows) / copies
-        noise.factor = alpha_factor(config.noise, step, total_steps)
+        if config.changes:
+            noise.alpha = noise_config.alpha
+        noise.factor = alpha_factor(noise_config, step, total_steps)
         _seed_dropout(config.training.seed, step, engine.rank)
         engine.module.train()
         loss_sum = torch.zeros((), device=engine.device)
@@ -66,7 +77,7 @@ def train(
                 loss = losses.sum() * weight
                 engine.backward(loss)
             loss_sum += loss.detach()
-        learning_rate = learning_rate_at(config.optimizer, step, total_steps)
+        learning_rate = learning_rate_at(optimizer_config, step, total_steps)
         noise_sums = noise.pop_sums(engine.device)
         sums = engine.sum_over_ranks(torch.cat([loss_sum.reshape(1), noise_sums]))
         tokens = float(sum(data.length(row) for row in rows))

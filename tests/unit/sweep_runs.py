@@ -11,6 +11,7 @@ from neft_ray.sweep.conductor import Conductor
 
 ALPHA, RATE = "noise.alpha", "optimizer.learning_rate"
 NUM_STEPS, EVAL_STEPS = 80, 10
+TOKENS_PER_STEP = 100
 
 
 def sweep_config(**search) -> SweepConfig:
@@ -32,14 +33,25 @@ def sweep_config(**search) -> SweepConfig:
     return SweepConfig.model_validate_json(json.dumps(sections))
 
 
+class Lengths:
+    """Every trial is as long as the others."""
+
+    def num_steps(self, config) -> int:
+        return NUM_STEPS
+
+    def num_tokens(self, config) -> int:
+        return NUM_STEPS * TOKENS_PER_STEP
+
+
 def open_conductor(config: SweepConfig, root: Path) -> Conductor:
     root.mkdir(parents=True, exist_ok=True)
-    return Conductor(config, RunDirectory(root), lambda trial: NUM_STEPS)
+    return Conductor(config, RunDirectory(root), Lengths())
 
 
 def loss_of(config, step: int) -> float:
     """A bowl in the learning rate whose bottom α shifts, falling with the steps."""
-    rate, alpha = config.optimizer.learning_rate, config.noise.alpha
+    noise, optimizer = config.at(step)
+    rate, alpha = optimizer.learning_rate, noise.alpha
     bowl = (math.log10(rate) + 3 + alpha / 30) ** 2
     return 3 + bowl + 10 / (step + 10) + 0.01 * config.training.seed
 
@@ -79,7 +91,8 @@ class Simulation:
     def _advance(self, conductor, live, number, step):
         record = conductor.records[number]
         loss = self.loss(conductor.trial_config(record), step)
-        stops = conductor.report(number, step, {"select_loss": loss})
+        metrics = {"select_loss": loss, "tokens_trained": step * TOKENS_PER_STEP}
+        stops = conductor.report(number, step, metrics)
         if not math.isfinite(loss):
             conductor.end(number, "diverged", "not finite")
         elif stops:

@@ -18,7 +18,7 @@ from tests.unit.sweep_runs import (
     table,
 )
 
-SEARCHERS = [
+SEARCHES = [
     {"searcher": {"kind": "random", "seed": 3}},
     {"searcher": {"kind": "optuna", "seed": 3, "num_startup_trials": 3}, "num_trials": 8},
     {
@@ -28,6 +28,12 @@ SEARCHERS = [
     },
     {"scheduler": {"kind": "median", "grace_steps": 20, "min_trials": 2}},
     {"scheduler": {"kind": "none"}},
+    {"scheduler": {"kind": "asha", "grace_tokens": 1000, "eta": 2}},
+    {"scheduler": {"kind": "asha", "grace_steps": 10, "eta": 2, "promote": True}},
+    {"scheduler": {"kind": "halving", "grace_steps": 10, "eta": 2}},
+    {"scheduler": {"kind": "hyperband", "grace_steps": 10, "eta": 2}, "num_trials": 11},
+    {"scheduler": {"kind": "pbt", "interval_steps": 20}, "num_trials": 5},
+    {"scheduler": {"kind": "pb2", "interval_steps": 20}, "num_trials": 5},
 ]
 
 
@@ -35,7 +41,7 @@ def of(conductor, arm, phase="search"):
     return [r for r in conductor.records.values() if (r.arm, r.phase) == (arm, phase)]
 
 
-@pytest.mark.parametrize("search", SEARCHERS)
+@pytest.mark.parametrize("search", SEARCHES)
 def test_a_sweep_that_dies_at_every_event_ends_like_an_undisturbed_one(search, tmp_path):
     config = sweep_config(**search)
     undisturbed = table(Simulation(config, tmp_path / "a").run())

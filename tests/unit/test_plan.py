@@ -1,4 +1,4 @@
-"""The plan of a sweep is honest about what symmetric noise costs."""
+"""The plan of a sweep: trials at every rung, steps, and what symmetric noise costs."""
 
 import pytest
 
@@ -20,3 +20,20 @@ from tests.unit.config_files import EXAMPLE
 def test_symmetric_noise_runs_every_row_twice(overrides, treatment, control):
     plan = make_plan(parse_sweep(EXAMPLE, "x.yaml", overrides), num_steps=100)
     assert [arm.forwards_per_row for arm in plan.arms] == [treatment, control]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "at_rungs", "steps"),
+    [
+        ("{kind: halving, grace_steps: 10, eta: 2}", [16, 8, 4, 2], 16 * 10 + 80 + 80 + 80 + 20),
+        ("{kind: asha, grace_steps: 10, eta: 2, promote: true}", [16, 8, 4, 2], 420),
+        ("{kind: asha, grace_tokens: 400, eta: 2}", [16, 8], 16 * 40 + 8 * 40 + 4 * 20),
+        ("{kind: hyperband, grace_steps: 50, eta: 2}", [8], 8 * 50 + 4 * 50 + 8 * 100),
+        ("{kind: pbt, interval_steps: 50}", [], 1600),
+    ],
+)
+def test_trials_at_each_rung_are_those_that_the_rule_lets_through(scheduler, at_rungs, steps):
+    overrides = [f"sweep.scheduler={scheduler}", "training.eval_every_steps=10"]
+    config = parse_sweep(EXAMPLE, "x.yaml", overrides)
+    arm = make_plan(config, num_steps=100, num_tokens=1000).arms[0]
+    assert (list(arm.trials_at_rung), arm.steps) == (at_rungs, steps)

@@ -55,7 +55,8 @@ def _draw_arm(axis: Any, arm: Arm, colour: str, rungs: Sequence[int]) -> None:
     trials = sorted(arm.trials, key=lambda t: (t.steps, t.record.number))
     rows, height = range(len(trials)), 0.8 if len(trials) <= _MOST_NAMED else 1.0
     axis.barh(rows, [t.record.num_steps for t in trials], color=FAINT, height=height)
-    bars = axis.barh(rows, [t.steps for t in trials], color=colour, height=height)
+    begun, spent = [t.record.parent_step for t in trials], [t.spent_steps for t in trials]
+    bars = axis.barh(rows, spent, left=begun, color=colour, height=height)
     for bar, trial in zip(bars, trials, strict=True):
         bar.set_gid(f"bar.{trial.name}")
     for rung in rungs:

@@ -23,7 +23,7 @@ ARM_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY)
 """Of the arms in their order; beside the colour there is always a name."""
 _MARKERS = {COMPLETED: "o", STOPPED: "v", DIVERGED: "X", FAILED: "P", CANCELLED: "^"}
 _OTHER_MARKER = "s"
-WIDTH_INCHES = 6.0
+WIDTH_INCHES = 5.4
 SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 11,

@@ -33,28 +33,45 @@ def draw(results: Results) -> tuple[Figure, str, str]:
     )
     for axis, (values, colours, label) in zip(axes, panels, strict=True):
         filled = axis.contourf(surface.rates, surface.alphas, values, _LEVELS, cmap=colours)
-        figure.colorbar(filled, ax=axis, pad=0.02, format="%.3g").set_label(label)
+        bar = figure.colorbar(filled, ax=axis, pad=0.02, format="%.3g")
+        bar.set_label(label)
+        bar.ax.invert_yaxis()
         _draw_marks(axis, surface)
         axis.set_ylabel("α")
     label_rates(axes[-1], surface.rates.tolist())
     alpha, rate, mean, std = _lowest(surface)
-    axes[0].plot(rate, alpha, "*", color=VERMILION, markeredgecolor=BLACK, markersize=15, zorder=4)
+    axes[0].plot(
+        rate,
+        alpha,
+        "*",
+        color=VERMILION,
+        markeredgecolor=BLACK,
+        markersize=15,
+        zorder=4,
+        clip_on=False,
+    )
     caption = (
         f"A Gaussian process of the treatment arm: {surface.basis}. Dots are these trials, the "
-        f"star is the lowest expected loss ({mean:.3f} ± {std:.3f} at α = {alpha:.3g}, learning "
-        f"rate {rate:.2g}). Where it is hatched the trials say little. A single trial scatters "
-        f"by another {surface.noise_std:.2g}."
+        f"star is the lowest expected loss ({mean:.3f} ± {std:.2g} at α = {alpha:.3g}, learning "
+        f"rate {rate:.2g}). A single trial scatters by another {surface.noise_std:.2g}."
     )
+    if is_unsure(surface):
+        caption += " Where it is hatched the trials say little."
     if surface.num_capped:
         caption += f" {surface.num_capped} very high losses are entered lower than they are."
     alt = f"Expected select loss and its standard deviation over α and learning rate. {caption}"
     return figure, caption, alt
 
 
+def is_unsure(surface: Surface) -> bool:
+    """Tell whether there are places that the trials say little about."""
+    return bool(surface.std_AR.max() > UNSURE * surface.prior_std)
+
+
 def _draw_marks(axis: Any, surface: Surface) -> None:
     """Draw the trials, and hatch where they say little."""
     unsure = surface.std_AR / surface.prior_std
-    if unsure.max() > UNSURE:
+    if is_unsure(surface):
         levels, hatches = (UNSURE, max(1.0, float(unsure.max()))), ["//"]
         axis.contourf(surface.rates, surface.alphas, unsure, levels, colors="none", hatches=hatches)
         axis.contour(surface.rates, surface.alphas, unsure, (UNSURE,), colors=GREY, linewidths=1)

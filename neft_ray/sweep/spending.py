@@ -1,0 +1,90 @@
+"""What a sweep has spent, by its journal, and whether its budget has come to an end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from neft_ray.config.sweep import BudgetConfig, PriceConfig
+from neft_ray.journal import Event
+
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass
+class Spending:
+    """Counts the time in which a driver held slots; between two drivers nothing is spent."""
+
+    price: PriceConfig
+    seconds: float = 0.0
+    """Of earlier drivers, as the rest."""
+    slot_seconds: float = 0.0
+    gpu_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    _opened: Event | None = field(default=None, repr=False)
+    _last_time: float = 0.0
+
+    def observe(self, event: Event) -> None:
+        """Take note of an event; `open` says that a driver holds slots from then on."""
+        if event["event"] == "open":
+            self.close()
+            self._opened = event
+        self._last_time = event["time"]
+
+    def close(self) -> None:
+        """Count the present driver as ended with its last event."""
+        totals = self._totals(self._last_time)
+        self.seconds, self.slot_seconds, self.gpu_seconds, self.cpu_seconds = totals
+        self._opened = None
+
+    def amounts(self, now: float) -> dict[str, float]:
+        """Return what is spent, by the keys of `sweep.budget`; what has no price is left out.
+
+        Args:
+            now: Seconds since the epoch.
+        """
+        seconds, _, gpu_seconds, cpu_seconds = self._totals(now)
+        spent = {
+            "hours": seconds / SECONDS_PER_HOUR,
+            "gpu_hours": gpu_seconds / SECONDS_PER_HOUR,
+        }
+        prices = (self.price.dollars_per_gpu_hour, self.price.dollars_per_cpu_hour)
+        if prices != (None, None):
+            per_gpu, per_cpu = (price or 0.0 for price in prices)
+            dollars = gpu_seconds * per_gpu + cpu_seconds * per_cpu
+            spent["dollars"] = dollars / SECONDS_PER_HOUR
+        return spent
+
+    def exhausted(self, budget: BudgetConfig, now: float, reserve_seconds: float = 0.0) -> str:
+        """Return which part of a budget is spent, in words; empty while there is some left.
+
+        Args:
+            budget: The `sweep.budget` section.
+            now: Seconds since the epoch.
+            reserve_seconds: To be kept, at the present number of slots.
+        """
+        spent, later = self.amounts(now), self.amounts(now + reserve_seconds)
+        for name, limit in budget.model_dump().items():
+            if limit is not None and later[name] >= limit:
+                kept = later[name] - spent[name]
+                text = f"the budget of {limit:g} {name.replace('_', ' ')} is spent"
+                return text if not kept else f"{text}, but for {kept:.3g} kept for the finalists"
+        return ""
+
+    def seconds_of(self, num_steps: int, num_done: int, now: float) -> float:
+        """Return how long steps take in all present slots, by those that were done; 0 unknown."""
+        if self._opened is None or not num_done:
+            return 0.0
+        slot_seconds = self._totals(now)[1] * num_steps / num_done
+        return slot_seconds / float(self._opened["slots"])
+
+    def _totals(self, now: float) -> tuple[float, float, float, float]:
+        opened = self._opened
+        if opened is None:
+            return self.seconds, self.slot_seconds, self.gpu_seconds, self.cpu_seconds
+        lasted = max(0.0, now - opened["time"])
+        return (
+            self.seconds + lasted,
+            self.slot_seconds + lasted * opened["slots"],
+            self.gpu_seconds + lasted * opened["gpus"],
+            self.cpu_seconds + lasted * opened["cpus"],
+        )
