@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
+from neft_ray.report.compare import write_comparison
 from neft_ray.report.document import results_json
 from neft_ray.report.figures import draw_pictures, headline_files
 from neft_ray.report.files import write_files
 from neft_ray.report.page import render
 from neft_ray.report.results import Results, gather
 from neft_ray.report.tables import evaluations_csv, lift_csv, measures_csv, trials_csv
-from neft_ray.report.words import summary_lines
+from neft_ray.report.words import headline, summary_lines
 from neft_ray.run_directory import RunDirectory
 
-__all__ = ["Results", "gather", "summary_lines", "write_report"]
+__all__ = ["Results", "compare_runs", "gather", "summary_lines", "write_report"]
 
 
 def write_report(run: RunDirectory) -> Results:
@@ -39,3 +43,14 @@ def write_report(run: RunDirectory) -> Results:
     files |= {name: text.encode() for name, text in texts.items()}
     write_files(run.report, files)
     return results
+
+
+def compare_runs(runs: Sequence[RunDirectory], folder: Path) -> list[str]:
+    """Write a page that compares runs into a folder; return what each found, a line each.
+
+    Raises:
+        UserError: If a file of a run is damaged, or the page cannot be written.
+    """
+    sweeps = [gather(run) for run in runs]
+    write_comparison(sweeps, folder)
+    return [f"{sweep.name}: {headline(sweep)}" for sweep in sweeps]

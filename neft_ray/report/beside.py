@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from neft_ray.journal import COMPLETED
+from neft_ray.report.arms import Arm, best_configuration
 from neft_ray.report.lift import t_quantile
-from neft_ray.report.trials import Arm, Trial, best_configuration
+from neft_ray.report.trials import Trial
 
 GAP = "gap"
 

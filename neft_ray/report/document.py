@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from neft_ray.report.arms import Arm
 from neft_ray.report.finalists import Lift
 from neft_ray.report.lift import Difference
 from neft_ray.report.results import Comparison, Results
 from neft_ray.report.surrogate import Surface
 from neft_ray.report.tables import AT, measure_row, trial_row
-from neft_ray.report.trials import Arm, Trial
+from neft_ray.report.trials import Trial
 from neft_ray.report.words import comparison_sentences, headline, lift_sentences
 
 FORMAT = 1
@@ -44,7 +45,7 @@ def results_json(results: Results) -> str:
         "manifest": results.manifest,
         "config": results.config.model_dump(mode="json"),
     }
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(finite(content), indent=2, ensure_ascii=False, allow_nan=False)
     return text + "\n"
 
 
@@ -120,12 +121,12 @@ def _difference(difference: Difference | None) -> dict[str, Any] | None:
     return derived | asdict(difference)
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """Replace numbers that JSON does not have by None, at any depth."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

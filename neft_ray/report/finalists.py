@@ -11,8 +11,9 @@ import numpy as np
 
 from neft_ray.config.sweep import FinalistsConfig
 from neft_ray.journal import COMPLETED, DIVERGED
+from neft_ray.report.arms import Arm, best_configuration
 from neft_ray.report.lift import Difference, Floats, Pair, difference_of
-from neft_ray.report.trials import Arm, Trial, best_configuration
+from neft_ray.report.trials import Trial
 from neft_ray.run_directory import RunDirectory
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from neft_ray.config.space import Choice, Domain, IntRange, LogUniform
+from neft_ray.report.arms import Arm
 from neft_ray.report.fidelity import common_fidelity
-from neft_ray.report.trials import Arm
 
 FEWEST_TRIALS = 10
 

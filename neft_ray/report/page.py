@@ -25,12 +25,12 @@ from neft_ray.report.trials import ALPHA, LEARNING_RATE, Trial
 def render(results: Results, pictures: Sequence[Picture]) -> str:
     """Return the page with its pictures inside."""
     lift = results.lift
-    return _template("page.html").render(
+    return template("page.html").render(
         results=results,
         words=words,
         phrases=phrases,
-        css=_part("style.css"),
-        js=_part("page.js"),
+        css=part("style.css"),
+        js=part("page.js"),
         colours=ARM_COLOURS,
         pictures=pictures,
         sentences=words.lift_sentences(lift) if lift else [],
@@ -46,11 +46,13 @@ def render(results: Results, pictures: Sequence[Picture]) -> str:
     )
 
 
-def _part(name: str) -> str:
+def part(name: str) -> str:
+    """Return the text of a file that pages are made of."""
     return resources.files("neft_ray.report").joinpath(name).read_text("utf-8")
 
 
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
+    """Return a page to be filled in."""
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -61,7 +63,7 @@ def _template(name: str) -> Template:
         embedded=_embedded,
         labelled=_labelled,
     )
-    return environment.from_string(_part(name))
+    return environment.from_string(part(name))
 
 
 def _labelled(svg: str, alt: str) -> str:

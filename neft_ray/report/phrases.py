@@ -6,8 +6,9 @@ import math
 from typing import Any
 
 from neft_ray.config.trial import ChangeConfig
+from neft_ray.report.arms import Arm
 from neft_ray.report.lift import Difference
-from neft_ray.report.trials import ALPHA, LEARNING_RATE, Arm, Trial
+from neft_ray.report.trials import ALPHA, LEARNING_RATE, Trial
 from neft_ray.run_directory import trial_name
 
 

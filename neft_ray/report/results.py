@@ -12,11 +12,12 @@ from neft_ray.config.searchers import GridSearch
 from neft_ray.config.space import grid_points
 from neft_ray.config.sweep import CONTROL, TREATMENT, SweepConfig
 from neft_ray.journal import read_events, reduce_events
+from neft_ray.report.arms import Arm, best_of
 from neft_ray.report.beside import MeasureDifference, compare_measures
 from neft_ray.report.finalists import Lift, NoLift, measure_lift
 from neft_ray.report.importance import Importance, importance_of
 from neft_ray.report.surrogate import NoSurface, Surface, surface_of
-from neft_ray.report.trials import Arm, Trial, best_of, fixed_values, read_trials
+from neft_ray.report.trials import Trial, fixed_values, read_trials
 from neft_ray.run_directory import RunDirectory
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from neft_ray.report.arms import Arm
 from neft_ray.report.fidelity import common_fidelity
-from neft_ray.report.trials import Arm
 
 FEWEST_TRIALS = 8
 GRID = 60

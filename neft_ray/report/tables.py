@@ -54,7 +54,7 @@ def trial_row(trial: Trial) -> dict[str, Any]:
 
 def trials_csv(trials: Sequence[Trial]) -> str:
     """Return one line per trial: `trial_row`, then every searched value under its dotted key."""
-    return _csv([trial_row(trial) | dict(trial.values) for trial in trials])
+    return csv_of([trial_row(trial) | dict(trial.values) for trial in trials])
 
 
 def evaluations_csv(trials: Sequence[Trial]) -> str:
@@ -67,24 +67,32 @@ def evaluations_csv(trials: Sequence[Trial]) -> str:
         }
         for report in trial.record.reports:
             rows.append({**own, "step": report.step, **report.metrics, "decision": report.decision})
-    return _csv(rows)
+    return csv_of(rows)
 
 
 def lift_csv(comparisons: Sequence[Comparison]) -> str:
-    """Return one line per comparison of finalists: two arms, which steps, loss and interval."""
-    rows: list[Mapping[str, Any]] = []
-    for comparison in comparisons:
-        lift = comparison.lift
-        for at in AT:
-            difference = getattr(lift, at) if lift else None
-            if difference is not None:
-                rows.append(_arms_of(comparison) | {"at": at} | _flat_difference(difference))
-    return _csv(rows)
+    """Return one line per comparison of finalists, see `lift_rows`."""
+    return csv_of(lift_rows(comparisons))
+
+
+def lift_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Return two arms' finalists compared: which arms, `at` which steps, losses and interval."""
+    measured = [
+        (comparison, at, getattr(comparison.lift, at))
+        for comparison in comparisons
+        if comparison.lift
+        for at in AT
+    ]
+    return [
+        _arms_of(comparison) | {"at": at} | _flat_difference(difference)
+        for comparison, at, difference in measured
+        if difference is not None
+    ]
 
 
 def measures_csv(comparisons: Sequence[Comparison]) -> str:
     """Return one line per comparison and measure at the finalists' end, unknown ones included."""
-    return _csv([_arms_of(c) | measure_row(it) for c in comparisons for it in c.beside])
+    return csv_of([_arms_of(c) | measure_row(it) for c in comparisons for it in c.beside])
 
 
 def measure_row(found: MeasureDifference) -> dict[str, Any]:
@@ -127,7 +135,8 @@ def _flat_difference(difference: Difference) -> dict[str, Any]:
     }
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as CSV, with a column for every key that any of them has."""
     columns = dict.fromkeys(key for row in rows for key in row)
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 import matplotlib
 from matplotlib.figure import Figure
 
 from neft_ray.report.figures import bars, curves, paired, scatter, stopping, surface
+from neft_ray.report.figures.forest import draw_forest
 from neft_ray.report.figures.style import SETTINGS, Picture, inline_svg, to_png, to_vector
+from neft_ray.report.lift import Difference
 from neft_ray.report.results import Results
 
 Draw = Callable[[Results], tuple[Figure, str, str] | None]
@@ -22,6 +25,7 @@ _FIGURES: dict[str, tuple[str, Draw]] = {
     "learning_curves": (curves.TITLE, curves.draw),
     "early_stopping": (stopping.TITLE, stopping.draw),
 }
+VECTORS: tuple[Literal["pdf", "svg"], ...] = ("pdf", "svg")
 INTERACTIVE = ("alpha_learning_rate", "learning_curves", "early_stopping")
 """Pictures whose parts are trials, to be pointed at."""
 
@@ -46,3 +50,13 @@ def headline_files(results: Results) -> dict[str, bytes]:
         f"{HEADLINE}.pdf": to_vector(figure, "pdf"),
         f"{HEADLINE}.svg": to_vector(figure, "svg"),
     }
+
+
+def lifts_files(
+    rows: Mapping[str, Difference], words: Mapping[str, str], label: str, name: str
+) -> dict[str, bytes]:
+    """Return a picture of differences as PNG, PDF and SVG, see `draw_forest`."""
+    with matplotlib.rc_context(SETTINGS):
+        figure = draw_forest(rows, words, label)
+    vectors = {f"{name}.{kind}": to_vector(figure, kind) for kind in VECTORS}
+    return {f"{name}.png": to_png(figure), **vectors}

@@ -13,6 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from neft_ray.report.arms import Arm
 from neft_ray.report.figures.style import (
     BLACK,
     FAINT,
@@ -24,7 +25,7 @@ from neft_ray.report.figures.style import (
 )
 from neft_ray.report.phrases import value_text
 from neft_ray.report.results import Results
-from neft_ray.report.trials import ALPHA, LEARNING_RATE, Arm, Trial
+from neft_ray.report.trials import ALPHA, LEARNING_RATE, Trial
 
 TITLE = "Every trial of the search"
 _MOST_ROWS = 8

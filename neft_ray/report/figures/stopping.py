@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from neft_ray.journal import COMPLETED
+from neft_ray.report.arms import Arm
 from neft_ray.report.figures.style import (
     BLACK,
     FAINT,
@@ -19,7 +20,7 @@ from neft_ray.report.figures.style import (
     say,
 )
 from neft_ray.report.results import Results
-from neft_ray.report.trials import NOT_ENDED, Arm, Trial
+from neft_ray.report.trials import NOT_ENDED, Trial
 
 TITLE = "What early stopping saved"
 _COLUMNS = 2
