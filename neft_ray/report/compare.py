@@ -109,22 +109,16 @@ def _measured(comparison: Comparison | None) -> dict[str, Difference]:
 def _notes(sweeps: Sequence[Results]) -> list[str]:
     """Say what keeps the sweeps from being compared number by number."""
     notes = []
-    compared: dict[str, Mapping[str, Any]] = {
-        "models": {sweep.name: sweep.config.model.path for sweep in sweeps},
-        "data": {
-            sweep.name: sweep.manifest.get("data", {}).get("content_hash") for sweep in sweeps
-        },
-    }
-    differing = [what for what, by_name in compared.items() if len(set(by_name.values())) > 1]
+    overview = [_overview(sweep) for sweep in sweeps]
+    kinds = {"models": "model", "data": "data_hash"}
+    differing = [what for what, key in kinds.items() if len({row[key] for row in overview}) > 1]
     if differing:
         notes.append(
             f"The sweeps have different {' and '.join(differing)}: their lifts compare, their "
             "losses do not."
         )
-    notes += [
-        f"{s.name} has not finished; its figures are so far." for s in sweeps if not s.is_finished
-    ]
-    return notes
+    unfinished = [sweep.name for sweep in sweeps if not sweep.is_finished]
+    return notes + [f"{name} has not finished; its figures are so far." for name in unfinished]
 
 
 def _picture(sweeps: Sequence[Results]) -> tuple[dict[str, bytes], str]:
