@@ -21,7 +21,7 @@ from neft_ray.report.words import DIRECTIONS, headline
 FORMAT = 1
 """Of `comparison.json`: rises when a key changes its meaning or goes away."""
 PICTURE = "lifts"
-_LABEL = "held-out loss, noise minus control (nats per token)\n← noise better · noise worse →"
+_LABEL = "held-out loss, noise minus control\n(nats per token)\n← noise better · noise worse →"
 
 
 def write_comparison(sweeps: Sequence[Results], folder: Path) -> None:

@@ -33,7 +33,7 @@ def draw_forest(rows: Mapping[str, Difference], words: Mapping[str, str], label:
         words: What each verdict is called.
         label: Of the horizontal axis.
     """
-    figure = new_figure(1.7 + 0.85 * len(rows))
+    figure = new_figure(1.9 + 0.85 * len(rows))
     axis = figure.subplots()
     for row, difference in enumerate(rows.values()):
         _draw_row(axis, row, difference, words[difference.verdict])

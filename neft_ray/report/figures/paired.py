@@ -29,7 +29,7 @@ def draw(results: Results) -> tuple[Figure, str, str]:
         why = results.no_lift_reason or "no pair of finalists can be compared"
         say(figure, f"No lift: {why}.")
         return figure, f"No lift: {why}.", "An empty figure."
-    label = "held-out loss, noise minus control (nats per token)\n← noise better · noise worse →"
+    label = "held-out loss, noise minus control\n(nats per token)\n← noise better · noise worse →"
     caption = (
         "Treatment minus control on the report split for every seed, with the mean and its 95 % "
         "interval; left of zero noise is better."
@@ -48,7 +48,7 @@ def draw_controls(results: Results) -> tuple[Figure, str, str] | None:
     there = {label: difference for label, difference in rows.items() if difference}
     if not (results.further and there):
         return None
-    label = "held-out loss, first minus second (nats per token)\n← first better · first worse →"
+    label = "held-out loss, first minus second\n(nats per token)\n← first better · first worse →"
     caption = (
         "The finalists of every arm against those of another on the report split, each run at its "
         "step of lowest select loss: so all of them have early stopping."
