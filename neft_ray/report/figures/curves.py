@@ -74,8 +74,8 @@ def draw(results: Results) -> tuple[Figure, str, str]:
     last = max(trial.record.last_step for panel in panels for trial in panel.trials)
     limits = finite_limits(losses, outliers=0.1)
     grid[0, 0].set(ylim=limits, xlim=(0, 1.02 * last))
-    for axis, panel in zip(grid.flat, panels, strict=False):
-        _draw_panel(axis, panel)
+    for number, (axis, panel) in enumerate(zip(grid.flat, panels, strict=False)):
+        _draw_panel(axis, panel, number)
     for axis in grid.flat[len(panels) :]:
         axis.set_visible(False)
     for axis in grid.flat[max(0, len(panels) - columns) : len(panels)]:
@@ -118,7 +118,7 @@ def _series(trial: Trial, metric: str) -> tuple[list[int], list[float]]:
     return trial.record.series(metric)
 
 
-def _draw_panel(axis: Any, panel: _Panel) -> None:
+def _draw_panel(axis: Any, panel: _Panel, number: int) -> None:
     for metric, colour in _COLOURS.items():
         style = {"color": colour, "linestyle": _STYLES[metric]}
         for trial in panel.trials:
@@ -127,7 +127,8 @@ def _draw_panel(axis: Any, panel: _Panel) -> None:
             opacity = 0.25 if panel.finalists else 0.5
             line = axis.plot(steps, values, marker=marker, alpha=opacity, linewidth=0.9, **style)
             line[0].set_gid(f"curve.{trial.name}.{metric}")
-        axis.plot(*panel.mean(metric), linewidth=2.6, **style)
+        mean = axis.plot(*panel.mean(metric), linewidth=2.6, **style)
+        mean[0].set_gid(f"mean.{number}.{metric}")
     title = panel.title
     if math.isfinite(panel.end_gap):
         title += f"\ngap at the end {panel.end_gap:.2f}"
