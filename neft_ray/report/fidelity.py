@@ -26,6 +26,10 @@ class Fidelity:
         text += f"{self.step:,} steps"
         return text + (f" ({self.num_left_out} did not get so far)" if self.num_left_out else "")
 
+    def too_few(self, needed: int) -> str:
+        """Say that so many trials are not enough."""
+        return f"{len(self.points)} trials came to step {self.step:,}, at least {needed} are needed"
+
 
 def common_fidelity(trials: Sequence[Trial], fewest: int) -> Fidelity:
     """Return the latest step that at least half of the evaluated trials, and `fewest`, came to.

@@ -31,7 +31,7 @@ def importance_of(arm: Arm, space: Mapping[str, Domain]) -> Importance:
     """
     found = common_fidelity(arm.trials, FEWEST_TRIALS)
     if len(found.points) < FEWEST_TRIALS:
-        return Importance({}, f"unknown: {found.text}, of at least {FEWEST_TRIALS} that it takes")
+        return Importance({}, f"unknown: {found.too_few(FEWEST_TRIALS)}")
     if len({loss for _, loss in found.points}) == 1:
         return Importance({}, "unknown: the losses of all trials are equal")
     searched = {key: domain for key, domain in space.items() if key not in arm.fixed}

@@ -56,7 +56,7 @@ def surface_of(arm: Arm) -> Surface:
     """
     found = common_fidelity(arm.trials, FEWEST_TRIALS)
     if len(found.points) < FEWEST_TRIALS:
-        raise NoSurface(f"{found.text}, of at least {FEWEST_TRIALS} that it takes")
+        raise NoSurface(found.too_few(FEWEST_TRIALS))
     alphas = np.array([trial.alpha for trial, _ in found.points])
     rates = np.array([trial.learning_rate for trial, _ in found.points])
     for name, values in (("α", alphas), ("the learning rate", rates)):
