@@ -147,6 +147,14 @@ def read_events(path: Path) -> Iterator[Event]:
             raise bad_input(where, "is damaged", "restore it from a backup") from None
 
 
+def is_finished(path: Path) -> bool:
+    """Tell whether a journal ends with its sweep's end: one that goes on is not finished."""
+    last: Event = {}
+    for event in read_events(path):
+        last = event
+    return last.get("event") == "finish"
+
+
 def read_records(path: Path) -> dict[int, TrialRecord]:
     """Return the trials of a journal by number."""
     return reduce_events(read_events(path))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from neft_ray.config.arm_space import num_trials
 from neft_ray.config.schedulers import Bracket, Rungs
-from neft_ray.config.searchers import GridSearch
-from neft_ray.config.space import grid_points
 from neft_ray.config.sweep import TREATMENT, SweepConfig
 from neft_ray.journal import RUNNING, TrialRecord
 
@@ -90,10 +89,7 @@ def make_plan(config: SweepConfig, num_steps: int, num_tokens: int = 0) -> Plan:
     search = config.sweep
     length = Length(num_steps, num_tokens)
     rungs = length.rungs(search.scheduler) if isinstance(search.scheduler, Rungs) else []
-    arms = [
-        _arm(name, _num_trials(config, fixed), rungs, length, config)
-        for name, fixed in search.arms.items()
-    ]
+    arms = [_arm(name, num_trials(config, name), rungs, length, config) for name in search.arms]
     num_finalists = search.finalists.num * len(search.finalists.seeds)
     return Plan(num_steps, rungs, arms, num_finalists)
 
@@ -122,14 +118,6 @@ class Length:
 
     def _of(self, scheduler: Rungs) -> int:
         return self.num_steps if scheduler.unit == "steps" else self.num_tokens
-
-
-def _num_trials(config: SweepConfig, fixed: Collection[str]) -> int:
-    search = config.sweep
-    if isinstance(search.searcher, GridSearch):
-        return len(grid_points({k: d for k, d in search.space.items() if k not in fixed}))
-    assert search.num_trials is not None  # config/checks.py
-    return search.num_trials
 
 
 def _arm(

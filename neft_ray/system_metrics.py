@@ -1,8 +1,10 @@
-"""What this node has, and how busy it is, under the names MLflow's own monitor uses."""
+"""What this node has, and how busy it is: `system/<node>/…`, named as MLflow's own monitor does."""
 
 from __future__ import annotations
 
 import os
+import re
+import socket
 import time
 
 import psutil
@@ -14,7 +16,14 @@ MEGABYTE = 1e6
 class SystemMetrics:
     """Samples the node's load, at most once per interval."""
 
-    def __init__(self) -> None:
+    def __init__(self, node: str | None = None) -> None:
+        """Start to measure.
+
+        Args:
+            node: What the node is called; None: its host name. Part of every metric's name, so
+                that nodes do not overwrite each other.
+        """
+        self._prefix = "system/" + re.sub(r"[^\w.-]+|^\W+", "-", node or socket.gethostname())
         psutil.cpu_percent()  # the first call starts the measurement
         self._last = time.monotonic()
 
@@ -25,13 +34,14 @@ class SystemMetrics:
             return {}
         self._last = now
         memory = psutil.virtual_memory()
-        return {
-            "system/cpu_utilization_percentage": psutil.cpu_percent(),
-            "system/system_memory_usage_megabytes": memory.used / MEGABYTE,
-            "system/system_memory_usage_percentage": memory.percent,
-            "system/process_memory_usage_megabytes": psutil.Process().memory_info().rss / MEGABYTE,
-            "system/disk_usage_percentage": psutil.disk_usage("/").percent,
+        sample = {
+            "cpu_utilization_percentage": psutil.cpu_percent(),
+            "system_memory_usage_megabytes": memory.used / MEGABYTE,
+            "system_memory_usage_percentage": memory.percent,
+            "process_memory_usage_megabytes": psutil.Process().memory_info().rss / MEGABYTE,
+            "disk_usage_percentage": psutil.disk_usage("/").percent,
         }
+        return {f"{self._prefix}/{name}": value for name, value in sample.items()}
 
 
 def host_memory_bytes() -> int:

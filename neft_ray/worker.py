@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import math
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -29,7 +30,7 @@ from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
 from neft_ray.strategy.roll_call import naming_the_lost
 from neft_ray.system_metrics import SystemMetrics
-from neft_ray.tracking.points import MetricsLog
+from neft_ray.tracking.points import MetricsLog, node_points_file
 from neft_ray.train.alpha import wrong_alpha
 from neft_ray.train.checkpoint import load_latest
 from neft_ray.train.contents import State
@@ -155,7 +156,7 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
     with regularised(embedding, config) as noise, _metrics_log(engine, folder) as log, reports:
         for metrics in train(engine, data, noise, config, done):
             step = int(metrics.pop("step"))
-            log(step, metrics | system.due())
+            log(step, metrics, system.due())
             if wrong := wrong_alpha(config.at(step)[0], metrics, step, last):
                 return FAILED, wrong
             if not all(map(math.isfinite, (metrics["train_loss"], metrics["grad_norm"]))):
@@ -197,13 +198,18 @@ def order_fields(order: Order) -> dict[str, Any]:
 
 @contextmanager
 def _metrics_log(engine: Engine, folder: Path) -> Iterator[Any]:
-    """Yield `log(step, metrics)`, which writes on rank 0 only."""
-    if engine.rank > 0:
-        yield lambda step, metrics: None
+    """Yield `log(step, metrics, own)`: rank 0 writes both, another node's first worker its own."""
+    node, first = int(os.environ.get("NODE_RANK", 0)), os.environ.get("LOCAL_RANK", "0") == "0"
+    if engine.rank > 0 and not (node and first):
+        yield lambda step, metrics, own=None: None
         return
-    log = MetricsLog(folder / "metrics.jsonl")
+    log = MetricsLog(node_points_file(folder, node if engine.rank else 0))
+
+    def write(step: int, metrics: dict[str, float], own: dict[str, float] | None = None) -> None:
+        log.log(step, ({} if engine.rank else metrics) | (own or {}))
+
     try:
-        yield log.log
+        yield write
     finally:
         log.close()
 

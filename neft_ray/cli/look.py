@@ -14,7 +14,7 @@ from rich.table import Table
 from neft_ray.cli.options import DEFAULT_STORAGE, Run, Storage
 from neft_ray.cli.view import trials_table
 from neft_ray.errors import bad_input
-from neft_ray.journal import RUNNING, read_events, read_records
+from neft_ray.journal import RUNNING, is_finished, read_records
 from neft_ray.run_directory import CANCEL_FILE, RunDirectory, find_run, find_runs, trial_name
 
 STOP_TIMEOUT_SECONDS = 120.0
@@ -113,11 +113,17 @@ def ui(
     storage: Storage = DEFAULT_STORAGE,
     port: Annotated[int, typer.Option(help="A free port on loopback.")] = 5000,
 ) -> None:
-    """Open the MLflow UI on this storage, on loopback only."""
+    """Open the MLflow UI on this storage, on loopback only; name the newest run's views."""
     from neft_ray.tracking.address import Address, ui_command
+    from neft_ray.tracking.views import view_links
 
     command = ui_command(Address.of(None, storage), port)
     typer.echo(f"http://127.0.0.1:{port}")
+    for run in find_runs(storage)[-1:]:
+        if "mlflow" in run.manifest:
+            links = view_links(run.name, run.manifest["mlflow"]["experiment_id"])
+            for what, link in links.items():
+                typer.echo(f"  {run.name}, {what}: http://127.0.0.1:{port}{link}")
     os.execvpe(command.argv[0], command.argv, command.environment)
 
 
@@ -139,5 +145,4 @@ def _cancel(run: RunDirectory, trial: str) -> None:
 def _state(run: RunDirectory) -> str:
     if (pid := run.owner_pid) is not None:
         return f"running (process {pid})"
-    finished = any(event["event"] == "finish" for event in read_events(run.journal_file))
-    return "finished" if finished else "stopped"
+    return "finished" if is_finished(run.journal_file) else "stopped"

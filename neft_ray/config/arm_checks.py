@@ -6,12 +6,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from neft_ray.config.explain import nearest_key, shown
+from neft_ray.config.explain import nearest_trial_key, shown
 from neft_ray.config.keys import TRIAL_KEYS
 from neft_ray.config.places import Finding, Path
 from neft_ray.config.space import Choice, Value
 from neft_ray.config.sweep import CONTROL, TREATMENT, SweepConfig
-from neft_ray.errors import did_you_mean
 
 SPACE: Path = ("sweep", "space")
 CONTROLS: Path = ("sweep", "controls")
@@ -59,7 +58,7 @@ def searched_and_fixed_keys(config: SweepConfig) -> Iterator[Finding]:
     for place, keys in places:
         for key in keys:
             if key not in TRIAL_KEYS:
-                yield Finding((*place, key), "not a setting of the trial", _nearest_trial_key(key))
+                yield Finding((*place, key), "not a setting of the trial", nearest_trial_key(key))
             elif key in SHARED_KEYS:
                 yield Finding((*place, key), "must be the same in all trials", SHARED_KEYS[key])
 
@@ -129,14 +128,3 @@ def _is_base_value(config: SweepConfig, key: str, value: Value | None) -> bool:
 def _same_in_both_arms(key: str, value: Value | None, remedy: str) -> Finding:
     what = f"{shown(value)} is also the only value of the treatment arm"
     return Finding(("sweep", CONTROL, key), what, remedy)
-
-
-def _nearest_trial_key(key: str) -> str:
-    """Return the remedy for a dotted key that is no setting of the trial."""
-    section, _, name = key.rpartition(".")
-    parts = {known: known.rpartition(".") for known in TRIAL_KEYS}
-    beside = {
-        last: known for known, (first, _, last) in parts.items() if first and first == section
-    }
-    namesake = any(last == name for _, _, last in parts.values())
-    return nearest_key(name, beside) if beside or namesake else did_you_mean(key, TRIAL_KEYS)

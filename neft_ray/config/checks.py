@@ -19,17 +19,17 @@ from neft_ray.config.arm_checks import (
     equal_arms,
     searched_and_fixed_keys,
 )
+from neft_ray.config.arm_space import MAX_GRID_POINTS
 from neft_ray.config.explain import explain
-from neft_ray.config.keys import TRIAL_KEYS, describe, hint_of, takes
+from neft_ray.config.keys import TRIAL_KEYS, describe, hint_of, tag_of, takes
 from neft_ray.config.places import Finding, Path
 from neft_ray.config.schedulers import Paced, Population
 from neft_ray.config.searchers import GridSearch
-from neft_ray.config.space import Choice, Domain, LogUniform, Uniform, grid_points
+from neft_ray.config.space import Choice, Domain, LogUniform, Uniform
+from neft_ray.config.space_checks import SPACE_CHECKS, points_to_build
 from neft_ray.config.strategy import DeepspeedConfig, FsdpConfig
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
-
-MAX_GRID_POINTS = 20_000
 
 _SPACE: Path = ("sweep", "space")
 
@@ -46,11 +46,11 @@ def _ranges(config: SweepConfig) -> Iterator[Finding]:
     on_grid = isinstance(config.sweep.searcher, GridSearch)
     for key, domain in config.sweep.space.items():
         if on_grid and not isinstance(domain, Choice):
-            what = f"`{next(iter(domain.model_fields_set))}` cannot be listed in a grid"
+            what = f"`{tag_of(type(domain))}` cannot be listed in a grid"
             remedy = "use `choice`, or `searcher: {kind: random}`"
             yield Finding((*_SPACE, key), what, remedy)
         if key in TRIAL_KEYS and not _drawable(key, domain):
-            what = f"`{next(iter(domain.model_fields_set))}` draws real numbers"
+            what = f"`{tag_of(type(domain))}` draws real numbers"
             remedy = f"use `int_range` or `choice`: {key} is {describe(hint_of(TRIAL_KEYS[key]))}"
             yield Finding((*_SPACE, key), what, remedy)
 
@@ -59,12 +59,12 @@ def _values(config: SweepConfig) -> Iterator[Finding]:
     """A trial can be built at every point of a grid, at every choice and end of a range."""
     space = {k: d for k, d in config.sweep.space.items() if k in TRIAL_KEYS and _drawable(k, d)}
     trial = config.trial
-    for point in _points(space, config):
+    for point in points_to_build(space, config, {}):
         yield from _build(trial, point, {})
     for arm in control_arms(config):
         fixed = {key: value for key, value in arm.fixed.items() if key in TRIAL_KEYS}
         beside = {key: domain for key, domain in space.items() if key not in fixed}
-        for point in _points(beside, config) if fixed else ():
+        for point in points_to_build(beside, config, fixed) if fixed else ():
             yield from _build(trial, {**point, **fixed}, dict.fromkeys(fixed, arm.place))
 
 
@@ -145,21 +145,9 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     control_in_space: ARMS,
     control_beside_space: (*ARMS, *((name,) for name in TrialConfig.model_fields)),
     equal_arms: ARMS,
+    **SPACE_CHECKS,
 }
 """Each rule with the settings that must be sound. The others judge every key by itself."""
-
-
-def _points(space: Mapping[str, Domain], config: SweepConfig) -> Iterator[dict[str, Any]]:
-    """Yield the points that are built: a whole grid, or the corners of other searches."""
-    all_listed = all(isinstance(domain, Choice) for domain in space.values())
-    size = math.prod(len(domain.corners) for domain in space.values())
-    if isinstance(config.sweep.searcher, GridSearch) and all_listed and size <= MAX_GRID_POINTS:
-        yield from grid_points(space)
-        return
-    for end in (0, -1):
-        yield {key: domain.corners[end] for key, domain in space.items()}
-    for key, domain in space.items():
-        yield from ({key: value} for value in domain.corners)
 
 
 def _build(

@@ -99,3 +99,14 @@ def _unknown_kind(target: Target, given: object, context: dict[str, Any]) -> Fin
 def _nearest(given: object, expected: str) -> str:
     """Return the remedy for an unknown word; pydantic lists the known ones as `'a', 'b' or 'c'`."""
     return did_you_mean(str(given), re.findall(r"'([^']*)'", expected))
+
+
+def nearest_trial_key(key: str) -> str:
+    """Return the remedy for a dotted key that is no setting of the trial."""
+    section, _, name = key.rpartition(".")
+    parts = {known: known.rpartition(".") for known in TRIAL_KEYS}
+    beside = {
+        last: known for known, (first, _, last) in parts.items() if first and first == section
+    }
+    namesake = any(last == name for _, _, last in parts.values())
+    return nearest_key(name, beside) if beside or namesake else did_you_mean(key, TRIAL_KEYS)

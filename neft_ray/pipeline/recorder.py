@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+from neft_ray.config.base import flat
 from neft_ray.config.trial import TrialConfig
 from neft_ray.journal import COMPLETED, STOPPED, TrialRecord
-from neft_ray.pipeline.session import flat
 from neft_ray.sweep.driver import Observer
 from neft_ray.tracking.background import MirrorThread
-from neft_ray.tracking.cards import describe
+from neft_ray.tracking.cards import Dataset, describe
+from neft_ray.tracking.points import DRIVER_POINTS_FILE, MetricsLog
+
+BEST_LOSS = "best_select_loss"
+IN_TITLE = ("noise.alpha", "optimizer.learning_rate")
 
 
 class Observers:
@@ -37,35 +42,64 @@ class Observers:
 class Recorder:
     """The observer that keeps MLflow up to date."""
 
-    def __init__(self, thread: MirrorThread) -> None:
-        self._thread = thread
+    def __init__(
+        self, thread: MirrorThread, run_name: str, dataset_of: Callable[[TrialConfig], Dataset]
+    ) -> None:
+        """Prepare to record one run.
+
+        Args:
+            thread: Sends.
+            run_name: The run's name, a tag of every trial.
+            dataset_of: The data of a trial.
+        """
+        self._thread, self._run_name, self._dataset_of = thread, run_name, dataset_of
+        self._folders: dict[int, Path] = {}
+        """Of the trials that run."""
 
     def started(self, record: TrialRecord, config: TrialConfig, folder: Path) -> None:
         """See `Observer`."""
         tags = {
+            "neft_ray.run": self._run_name,
             "neft_ray.arm": record.arm,
             "neft_ray.phase": record.phase,
             "neft_ray.config_hash": config.config_hash,
         }
         params = flat(config.model_dump(mode="json"))
-        describe(folder, trial_title(record, config), params, tags)
+        describe(folder, trial_title(record, config), params, tags, self._dataset_of(config))
+        self._folders[record.number] = folder
         self._thread.add(folder)
 
     def reported(self, record: TrialRecord) -> None:
-        """See `Observer`. The points are in the trial's own file already."""
+        """See `Observer`. Note a trial's new best: of `select_loss` MLflow shows the last value."""
+        best = record.best
+        if best is not None and best is record.reports[-1]:
+            log = MetricsLog(self._folders[record.number] / DRIVER_POINTS_FILE)
+            log.log(best.step, {BEST_LOSS: best.metrics["select_loss"]})
+            log.close()
 
     def ended(self, record: TrialRecord, folder: Path) -> None:
         """See `Observer`."""
         if record.ended is None:  # interrupted: to be resumed
             return
+        self._folders.pop(record.number, None)
         good = record.status in (COMPLETED, STOPPED)
         tags = {"neft_ray.status": record.status, "neft_ray.reason": record.reason}
         self._thread.finish(folder, "FINISHED" if good else "FAILED", tags)
 
 
 def trial_title(record: TrialRecord, config: TrialConfig) -> str:
-    """Return what a person reads of a trial, such as `t007 α=15 lr=3e-04 seed=0`."""
-    return (
-        f"t{record.number:03d} α={config.noise.alpha:g} "
-        f"lr={config.optimizer.learning_rate:.2g} seed={record.seed}"
-    )
+    """Return what a person reads of a trial, such as `t007 α=15 lr=0.0003 treatment seed=0`.
+
+    What tells trials apart comes first, for the UI cuts names off; other searched values follow
+    the learning rate by their keys' last words.
+    """
+    others = {
+        key.rpartition(".")[2]: value
+        for key, value in sorted(record.values.items())
+        if key not in IN_TITLE
+    }
+    values = {"α": config.noise.alpha, "lr": config.optimizer.learning_rate, **others}
+    shown = (f"{k}={v:.2g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
+    words = [f"t{record.number:03d}", *shown, record.arm]
+    words += ["finalist"] if record.phase == "finalist" else []
+    return " ".join([*words, f"seed={record.seed}"])

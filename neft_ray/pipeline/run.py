@@ -7,21 +7,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from neft_ray.config.base import flat
 from neft_ray.errors import UserError
-from neft_ray.export import export_trial
 from neft_ray.journal import COMPLETED, RUNNING, TrialRecord
+from neft_ray.pipeline.note import sweep_note, verdict
+from neft_ray.pipeline.provenance import ENVIRONMENT_FILE, code_tags
+from neft_ray.pipeline.publish import export_best, register_best
 from neft_ray.pipeline.recorder import Observers, Recorder
-from neft_ray.pipeline.session import Session, flat
-from neft_ray.report import summary_lines, write_report
-from neft_ray.run_directory import RunDirectory, trial_name
+from neft_ray.pipeline.resume import adopt, check_resume
+from neft_ray.pipeline.session import Session
+from neft_ray.report import Results, summary_lines, write_report
+from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.cluster import ray_cluster
 from neft_ray.sweep.driver import Observer, open_driver
 from neft_ray.sweep.single import train_single
 from neft_ray.tracking.background import MirrorThread
-from neft_ray.tracking.cards import finish
-from neft_ray.tracking.champion import register_champion
-from neft_ray.tracking.mirror import Mirrored, MlflowMirror
+from neft_ray.tracking.cards import NOTE_TAG, describe, finish
+from neft_ray.tracking.champion import Registered
+from neft_ray.tracking.mirror import MlflowMirror
 from neft_ray.tracking.points import POINTS_FILE, MetricsLog
+from neft_ray.tracking.views import share_views
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +54,9 @@ def run_sweep(session: Session, run: RunDirectory, view: Observer, address: str 
             observer = Observers(recorder, view)
             driver = open_driver(session.config, run, observer, session.data)
             try:
+                if changes := check_resume(run, "sweep", session.config):
+                    driver.conductor.extend(changes)
+                    adopt(run, session.config)
                 if not (finished := driver.conductor.is_finished):
                     with ray_cluster(address) as cluster:
                         finished = driver.fit(cluster)
@@ -77,16 +85,24 @@ def _mirrored(session: Session, run: RunDirectory, mirror: MlflowMirror) -> Iter
     """Mirror a run into MLflow in the background for the duration of a `with` block."""
     manifest = run.manifest
     tags = {
+        **code_tags(manifest["code"], f"neft-ray {manifest['kind']}"),
         "neft_ray.kind": manifest["kind"],
+        "neft_ray.run": run.name,
         "neft_ray.data_hash": manifest["data"]["content_hash"],
         **{f"version.{name}": text for name, text in manifest["versions"].items()},
     }
     params = flat(session.config.model_dump(mode="json"))
-    mirror.start_parent(run.root, run.name, params, tags)
+    data = session.dataset(session.config.trial)
+    files = (run.config_file.name, ENVIRONMENT_FILE)
+    describe(run.root, run.name, params, tags, data, files)
+    mirror.start_parent(run.root)
+    share_views(session.store, run.name, list(session.config.sweep.space))
+    where = {"experiment_id": session.store.experiment_id, "run_id": mirror.parent_id}
+    run.write_manifest(manifest | {"mlflow": where})
     with MirrorThread(mirror) as thread:
         for folder in sorted(run.root.glob("trials/t*")):
             thread.add(folder)  # whatever an earlier driver could not send
-        yield Recorder(thread)
+        yield Recorder(thread, run.name, session.dataset)
 
 
 def _conclude(
@@ -103,13 +119,15 @@ def _conclude(
     log.close()
     lines = summary_lines(results)
     summary = "\n".join(lines)
-    if best is not None and finished and not run.best_model.exists():
-        config = run.trial_config(best.number)
-        export_trial(run, best, config, run.best_model, summary)
-    finish(run.root, "FINISHED" if finished else "KILLED", {"mlflow.note.content": summary})
+    if best is not None and finished:
+        export_best(run, best, run.trial_config(best.number), summary)
+    tags = {NOTE_TAG: sweep_note(results), "neft_ray.verdict": verdict(results)}
+    finish(run.root, "FINISHED" if finished else "KILLED", tags)
     try:
         if best is not None and finished:
-            _publish(session, run, mirror, best, summary)
+            made = _publish(session, run, mirror, best, results)
+            lines.append(made.remark)
+            finish(run.root, "FINISHED", {NOTE_TAG: sweep_note(results, [made.remark])})
         with mirror.store.explained():
             mirror.sync(run.root)
     except UserError as error:
@@ -118,18 +136,11 @@ def _conclude(
 
 
 def _publish(
-    session: Session, run: RunDirectory, mirror: MlflowMirror, best: TrialRecord, summary: str
-) -> None:
-    """Send report and best model to MLflow, the model once."""
+    session: Session, run: RunDirectory, mirror: MlflowMirror, best: TrialRecord, results: Results
+) -> Registered:
+    """Send report and best model to MLflow, each best model once."""
     assert mirror.parent_id is not None
     with mirror.store.explained():
         mirror.sync(run.trial(best.number))
     mirror.store.log_artifacts(mirror.parent_id, run.report, "report")
-    if "champion_version" in run.manifest:
-        return
-    trial_run = Mirrored.of(run.trial(best.number))
-    assert trial_run is not None
-    name = session.config.name
-    tags = {"neft_ray.run": run.name, "neft_ray.trial": trial_name(best.number)}
-    made = register_champion(mirror.store, run.best_model, name, trial_run.run_id, summary, tags)
-    run.write_manifest(run.manifest | {"champion_version": made, "registered_model": name})
+    return register_best(session, run, best, results)

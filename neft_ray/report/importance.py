@@ -26,6 +26,8 @@ class Importance:
 def importance_of(arm: Arm, space: Mapping[str, Domain]) -> Importance:
     """Return the importance of every setting that varies in an arm's search.
 
+    One that is drawn in some trials alone, by its `when`, is left out.
+
     The evaluator is Optuna's fANOVA (Hutter et al., ICML 2014): a random forest of the loss over
     the space, whose variance is taken apart. Its random seed is fixed.
     """
@@ -34,10 +36,9 @@ def importance_of(arm: Arm, space: Mapping[str, Domain]) -> Importance:
         return Importance({}, f"unknown: {found.too_few(FEWEST_TRIALS)}")
     if len({loss for _, loss in found.points}) == 1:
         return Importance({}, "unknown: the losses of all trials are equal")
-    searched = {key: domain for key, domain in space.items() if key not in arm.fixed}
-    varied = [
-        key for key in searched if len({repr(trial.values[key]) for trial, _ in found.points}) > 1
-    ]
+    drawn = [trial.record.values for trial, _ in found.points]
+    searched = {key: it for key, it in space.items() if all(key in values for values in drawn)}
+    varied = [key for key in searched if len({repr(values[key]) for values in drawn}) > 1]
     if not varied:
         return Importance({}, "unknown: nothing varies in this arm")
     from optuna import create_study

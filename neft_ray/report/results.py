@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from neft_ray.config.arm_space import num_trials
 from neft_ray.config.load import load_sweep
 from neft_ray.config.schedulers import Rungs
-from neft_ray.config.searchers import GridSearch
-from neft_ray.config.space import grid_points
 from neft_ray.config.sweep import CONTROL, TREATMENT, SweepConfig
 from neft_ray.journal import read_events, reduce_events
 from neft_ray.report.arms import Arm, best_of
@@ -164,19 +163,14 @@ def _compare(run: RunDirectory, config: SweepConfig, ours: Arm, theirs: Arm) -> 
 
 def _arm(config: SweepConfig, trials: tuple[Trial, ...], name: str) -> Arm:
     own = [trial for trial in trials if trial.record.arm == name]
-    search, fixed = config.sweep, fixed_values(config, name)
-    if isinstance(search.searcher, GridSearch):
-        space = {key: domain for key, domain in search.space.items() if key not in fixed}
-        num_planned = len(grid_points(space))
-    else:
-        num_planned = search.num_trials or 0
+    fixed = fixed_values(config, name)
     return Arm(
         name=name,
         fixed=fixed,
         trials=tuple(trial for trial in own if trial.record.phase == "search"),
         finalists=tuple(trial for trial in own if trial.record.phase == "finalist"),
-        num_planned=num_planned,
-        at=search.objective.at,
+        num_planned=num_trials(config, name),
+        at=config.sweep.objective.at,
     )
 
 

@@ -151,6 +151,10 @@ class Conductor:
             self._settle()
         return [n for n in sorted(state.running) if self.records[n].phase in state.ended_early]
 
+    def extend(self, changes: Mapping[str, Any]) -> None:
+        """Note that the sweep goes on with other settings than so far, by dotted key."""
+        self._write("extend", changes=dict(changes))
+
     def finish(self) -> None:
         """Note that the sweep has come to its end; once."""
         if not self._state.is_whole:

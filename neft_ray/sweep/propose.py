@@ -1,38 +1,22 @@
-"""Proposers: the values of an arm's n-th trial, a pure function of what the arm has seen.
-
-Optuna's samplers are seeded anew for every proposal from (seed, n), so there is no random state
-to keep: after a crash the same history gives the same next proposal.
-"""
+"""Proposers: the values of an arm's n-th trial, a pure function of what the arm has seen."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-import numpy as np
-import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
-from optuna.trial import TrialState, create_trial
+from neft_ray.config.arm_space import ArmSpace
+from neft_ray.config.schedulers import Paced, Rungs
+from neft_ray.config.searchers import BohbSearch, GridSearch, OptunaSearch, RandomSearch
+from neft_ray.config.space import Values
+from neft_ray.config.sweep import SweepConfig
+from neft_ray.journal import Report, TrialRecord
+from neft_ray.sweep.search.draws import Random, Scrambled
+from neft_ray.sweep.search.modelled import Modelled
+from neft_ray.sweep.search.models import Bohb, Gaussian, Model, Parzen
+from neft_ray.sweep.search.plain import Drawn, Grid
 
-from neft_ray.config.searchers import GridSearch, OptunaSearch, RandomSearch
-from neft_ray.config.space import (
-    Choice,
-    Domain,
-    IntRange,
-    LogUniform,
-    Uniform,
-    grid_points,
-)
-from neft_ray.config.sweep import SearchConfig
-from neft_ray.journal import COMPLETED, RUNNING, STOPPED, TrialRecord
-
-Values = dict[str, Any]
+__all__ = ["Proposer", "Values", "build_proposer"]
 
 
 class Proposer(Protocol):
@@ -40,120 +24,62 @@ class Proposer(Protocol):
 
     num_trials: int
     can_go_on: bool
-    """Whether there are proposals beyond `num_trials`."""
+    """Whether there are as many proposals again beyond `num_trials`."""
+    num_left_out: int
+    """Points of a grid that break a constraint."""
 
-    def propose(self, history: Sequence[TrialRecord]) -> Values:
-        """Return the values of the next trial, given all earlier ones of the arm in order."""
+    def propose(self, history: Sequence[TrialRecord], priors: Sequence[TrialRecord] = ()) -> Values:
+        """Return the values of the next trial.
 
-
-class Grid:
-    """Every combination, the last key changing fastest."""
-
-    can_go_on = False
-
-    def __init__(self, points: Sequence[Values]) -> None:
-        self._points = points
-        self.num_trials = len(points)
-
-    def propose(self, history: Sequence[TrialRecord]) -> Values:
-        """See `Proposer`."""
-        return dict(self._points[len(history)])
+        Args:
+            history: All earlier trials of the arm, in order.
+            priors: Trials of earlier runs that are known from the start.
+        """
 
 
-class Sampled:
-    """Draws from Optuna's random or TPE sampler."""
-
-    can_go_on = True
-
-    def __init__(
-        self,
-        space: Mapping[str, Domain],
-        searcher: RandomSearch | OptunaSearch,
-        num_trials: int,
-        arm_index: int,
-        at: str,
-    ) -> None:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.num_trials = num_trials
-        self._choices = {k: d.choice for k, d in space.items() if isinstance(d, Choice)}
-        self._distributions = {key: _distribution(domain) for key, domain in space.items()}
-        self._searcher, self._arm_index, self._at = searcher, arm_index, at
-
-    def propose(self, history: Sequence[TrialRecord]) -> Values:
-        """See `Proposer`. Stopped trials are told as pruned at their last step."""
-        if not self._distributions:
-            return {}
-        study = optuna.create_study(direction="minimize", sampler=self._sampler(len(history)))
-        for record in history:
-            study.add_trial(self._told(record))
-        params = study.ask(self._distributions).params
-        return {key: self._decode(key, value) for key, value in params.items()}
-
-    def _sampler(self, number: int) -> optuna.samplers.BaseSampler:
-        key = (self._searcher.seed, self._arm_index, number)
-        seed = int(np.random.SeedSequence(key).generate_state(1)[0])
-        if isinstance(self._searcher, RandomSearch):
-            return optuna.samplers.RandomSampler(seed=seed)
-        return optuna.samplers.TPESampler(
-            seed=seed,
-            n_startup_trials=self._searcher.num_startup_trials,
-            multivariate=True,
-            constant_liar=True,
-        )
-
-    def _told(self, record: TrialRecord) -> optuna.trial.FrozenTrial:
-        state = {
-            RUNNING: TrialState.RUNNING,
-            COMPLETED: TrialState.COMPLETE,
-            STOPPED: TrialState.PRUNED,
-        }.get(record.status, TrialState.FAIL)
-        value = record.objective(self._at) if state is TrialState.COMPLETE else None
-        if value is not None and not math.isfinite(value):
-            state, value = TrialState.FAIL, None
-        steps = {
-            r.step: r.metrics["select_loss"]
-            for r in record.reports
-            if math.isfinite(r.metrics["select_loss"])
-        }
-        return create_trial(
-            state=state,
-            value=value,
-            params={key: self._encode(key, record.values[key]) for key in self._distributions},
-            distributions=self._distributions,
-            intermediate_values=steps,
-        )
-
-    def _encode(self, key: str, value: Any) -> Any:
-        return self._choices[key].index(value) if key in self._choices else value
-
-    def _decode(self, key: str, value: Any) -> Any:
-        return self._choices[key][value] if key in self._choices else value
-
-
-def build_proposer(config: SearchConfig, fixed: Mapping[str, Any], arm_index: int) -> Proposer:
+def build_proposer(config: SweepConfig, arm: str, length: int) -> Proposer:
     """Return an arm's proposer.
 
     Args:
-        config: The `sweep` section.
-        fixed: What the arm fixes; these keys leave the space.
-        arm_index: Arms draw from different random streams.
+        config: The sweep.
+        arm: Its name. Arms draw from different random streams.
+        length: How long the longest trial is, in the unit of the scheduler's rungs.
     """
-    space = {key: domain for key, domain in config.space.items() if key not in fixed}
-    if isinstance(config.searcher, GridSearch):
-        return Grid(grid_points(space))
-    assert config.num_trials is not None  # config/checks.py
-    assert isinstance(config.searcher, RandomSearch | OptunaSearch)
-    return Sampled(space, config.searcher, config.num_trials, arm_index, config.objective.at)
+    search, searcher = config.sweep, config.sweep.searcher
+    space, arm_index = ArmSpace.of(config, arm), list(config.sweep.arms).index(arm)
+    if isinstance(searcher, GridSearch):
+        return Grid(space)
+    assert search.num_trials is not None  # config/checks.py
+    first, size = space.first(config), len(space.domains)
+    key = (searcher.seed, arm_index)
+    if isinstance(searcher, OptunaSearch | BohbSearch):
+        told = (_tokens if _in_tokens(config) else _step, search.objective.at)
+        model = _model(config, space, arm_index, length)
+        return Modelled(space, model, key, search.num_trials, first, told)
+    stream = Random(size, *key) if isinstance(searcher, RandomSearch) else Scrambled(size, *key)
+    return Drawn(space, stream, search.num_trials, first)
 
 
-def _distribution(domain: Domain) -> BaseDistribution:
-    match domain:
-        case Choice():
-            # by index: Optuna compares choices with ==, under which True equals 1
-            return CategoricalDistribution(range(len(domain.choice)))
-        case Uniform():
-            return FloatDistribution(*domain.uniform)
-        case LogUniform():
-            return FloatDistribution(*domain.loguniform, log=True)
-        case IntRange():
-            return IntDistribution(*domain.int_range)
+def _model(config: SweepConfig, space: ArmSpace, arm_index: int, length: int) -> Model:
+    searcher, scheduler = config.sweep.searcher, config.sweep.scheduler
+    conditional = any(domain.when is not None for domain in space.domains.values())
+    if isinstance(searcher, BohbSearch):
+        rungs = scheduler.rungs(length) if isinstance(scheduler, Rungs) else []
+        return Bohb(searcher, arm_index, rungs, conditional)
+    assert isinstance(searcher, OptunaSearch)
+    if searcher.sampler == "gp":
+        return Gaussian(searcher.num_startup_trials)
+    return Parzen(searcher.num_startup_trials, conditional)
+
+
+def _in_tokens(config: SweepConfig) -> bool:
+    scheduler = config.sweep.scheduler
+    return isinstance(scheduler, Paced) and scheduler.unit == "tokens"
+
+
+def _step(report: Report) -> float:
+    return report.step
+
+
+def _tokens(report: Report) -> float:
+    return report.metrics["tokens_trained"]

@@ -154,8 +154,8 @@ def _build_arms(config: SweepConfig, lengths: Lengths) -> dict[str, Arm]:
     length = lengths.num_tokens(trial) if in_tokens else lengths.num_steps(trial)
     seed = getattr(config.sweep.searcher, "seed", 0)
     arms = {}
-    for index, (name, fixed) in enumerate(config.sweep.arms.items()):
-        proposer = build_proposer(config.sweep, fixed, index)
+    for name, fixed in config.sweep.arms.items():
+        proposer = build_proposer(config, name, length)
         space = {key: domain for key, domain in config.sweep.space.items() if key not in fixed}
         base = {key: config.base_value(key) for key in space}
         facts = ArmFacts(proposer.num_trials, length, space, base, seed)

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from neft_ray.tracking.cards import Status, finish
-from neft_ray.tracking.mirror import MlflowMirror, num_waiting_points
+from neft_ray.tracking.mirror import MlflowMirror
+from neft_ray.tracking.mirrored import num_waiting_points
 from neft_ray.tracking.mlflow_store import is_outage
 
 _log = logging.getLogger(__name__)

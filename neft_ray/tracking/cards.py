@@ -6,14 +6,30 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 CARD_FILE = "tracking.json"
+NOTE_TAG = "mlflow.note.content"
+"""The description that MLflow shows, in Markdown."""
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 Param = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The data that a run was trained and evaluated on."""
+
+    name: str
+    digest: str
+    """The hash of its content."""
+    kind: str
+    """Where it comes from: `local`, `hugging_face` or `builtin`."""
+    source: Mapping[str, str]
+    profile: Mapping[str, float]
+    """Counts, such as `num_rows_train`."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +46,25 @@ class Card:
     """Milliseconds since 1970, UTC."""
     status: Status = "RUNNING"
     end_ms: int | None = None
+    dataset: Dataset | None = None
+    files: Sequence[str] = ()
+    """Artifacts: names of files in the run's folder, which never change."""
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Card:
+        """Return the card that was written with `asdict`."""
+        dataset = fields.get("dataset")
+        files = tuple(fields.get("files", ()))
+        return cls(**{**fields, "dataset": dataset and Dataset(**dataset), "files": files})
 
 
 def describe(
-    directory: Path, name: str, params: Mapping[str, Param], tags: Mapping[str, str]
+    directory: Path,
+    name: str,
+    params: Mapping[str, Param],
+    tags: Mapping[str, str],
+    dataset: Dataset | None = None,
+    files: Sequence[str] = (),
 ) -> Card:
     """Write the card of a run that starts or, with the same key and start time, goes on.
 
@@ -42,11 +73,13 @@ def describe(
         name: What a person reads.
         params: Fixed, as the name, once the run is known to a server.
         tags: Can be changed when the run goes on.
+        dataset: Fixed, as the params.
+        files: Artifacts, names of files in the folder.
     """
     directory.mkdir(parents=True, exist_ok=True)
     old = read_card(directory)
     key, start_ms = (old.key, old.start_ms) if old else (uuid.uuid4().hex, _now_ms())
-    card = Card(key, name, params, tags, start_ms)
+    card = Card(key, name, params, tags, start_ms, dataset=dataset, files=tuple(files))
     write_json(directory / CARD_FILE, asdict(card))
     return card
 
@@ -72,7 +105,7 @@ def finish(directory: Path, status: Status, tags: Mapping[str, str] | None = Non
 def read_card(directory: Path) -> Card | None:
     """Return a run's card, or None if the folder was never described."""
     found = read_json(directory / CARD_FILE)
-    return Card(**found) if found is not None else None
+    return Card.from_json(found) if found is not None else None
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -2,60 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from mlflow.entities import LifecycleStage, Metric, RunTag
+from mlflow.entities import Dataset as MlflowDataset
+from mlflow.entities import DatasetInput, InputTag, LifecycleStage, Metric, RunTag
 from mlflow.entities import Param as MlflowParam
 from mlflow.exceptions import MlflowException
 
 from neft_ray.errors import bad_input
-from neft_ray.tracking.cards import (
-    Card,
-    Param,
-    Status,
-    describe,
-    read_card,
-    read_json,
-    write_json,
-)
+from neft_ray.tracking.cards import Card, Dataset, Param, read_card
+from neft_ray.tracking.mirrored import MIRROR_FILE, Mirrored, points_files
 from neft_ray.tracking.mlflow_store import MlflowStore
-from neft_ray.tracking.points import POINTS_FILE, read_points
+from neft_ray.tracking.points import read_points
+from neft_ray.tracking.shown import shown_name
 
-MIRROR_FILE = "mlflow.json"
 KEY_TAG = "neft_ray.key"
 PARENT_TAG = "mlflow.parentRunId"
 METRICS_PER_REQUEST = 1000
 PARAMS_PER_REQUEST = 100
 PARAM_CHARACTERS = 6000
-
-
-@dataclass(frozen=True)
-class Mirrored:
-    """What MLflow has acknowledged of a run. Kept in the run's folder, behind by at most a batch.
-
-    A batch that is sent again changes nothing: MLflow keeps one of equal (run, metric, step,
-    timestamp, value).
-    """
-
-    run_id: str
-    offset_bytes: int = 0
-    """Everything before it in the file of points."""
-    status: Status = "RUNNING"
-
-    @classmethod
-    def of(cls, directory: Path) -> Mirrored | None:
-        """Return what is known of a folder, None before its run exists."""
-        found = read_json(directory / MIRROR_FILE)
-        return cls(**found) if found is not None else None
-
-    def keep(self, directory: Path) -> Mirrored:
-        """Write it into the folder and return it."""
-        write_json(directory / MIRROR_FILE, asdict(self))
-        return self
 
 
 class MlflowMirror:
@@ -70,16 +39,14 @@ class MlflowMirror:
         self.parent_id: str | None = None
         self._one_at_a_time = threading.Lock()
 
-    def start_parent(
-        self, directory: Path, name: str, params: Mapping[str, Param], tags: Mapping[str, str]
-    ) -> str:
+    def start_parent(self, directory: Path) -> str:
         """Create the parent run of a sweep, or go on with the one its folder knows.
 
+        Params are sent once; tags at every change of status, `mlflow.note.content` among them,
+        the description that is shown.
+
         Args:
-            directory: The run directory.
-            name: What a person reads.
-            params: Sent once.
-            tags: Sent at every change of status; `mlflow.note.content` is the description shown.
+            directory: The run directory; its card says what to send.
 
         Returns:
             MLflow's id of the run. Runs created by `sync` from now on are its children.
@@ -87,11 +54,12 @@ class MlflowMirror:
         Raises:
             UserError: If the run was deleted or is unknown to this server.
         """
-        known = Mirrored.of(directory)
+        known, card = Mirrored.of(directory), read_card(directory)
+        if card is None:
+            raise RuntimeError("describe comes before start_parent")
         with self.store.explained():
             if known:
                 self._check_alive(known.run_id)
-            card = describe(directory, name, params, tags)
             self.parent_id = self._mirror(directory, card).run_id
         return self.parent_id
 
@@ -116,7 +84,9 @@ class MlflowMirror:
     def _mirror(self, directory: Path, card: Card) -> Mirrored:
         with self._one_at_a_time:
             mirrored = Mirrored.of(directory) or self._create(directory, card)
-            mirrored = self._send_points(directory, mirrored)
+            mirrored = self._send_files(directory, card, mirrored)
+            for path in points_files(directory):
+                mirrored = self._send_points(path, mirrored)
             if card.status == mirrored.status:
                 return mirrored
             self._set_status(card, mirrored.run_id)
@@ -145,6 +115,8 @@ class MlflowMirror:
         params = [MlflowParam(key, _shortened(value)) for key, value in card.params.items()]
         for start in range(0, len(params), PARAMS_PER_REQUEST):
             self.store.client.log_batch(run_id, params=params[start : start + PARAMS_PER_REQUEST])
+        if card.dataset is not None:
+            self.store.client.log_inputs(run_id, [_input(card.dataset)])
         return Mirrored(run_id).keep(directory)
 
     def _new_run(self, card: Card) -> str:
@@ -160,22 +132,30 @@ class MlflowMirror:
         )
         return [run.info.run_id for run in runs]
 
-    def _send_points(self, directory: Path, mirrored: Mirrored) -> Mirrored:
-        path = directory / POINTS_FILE
+    def _send_files(self, directory: Path, card: Card, mirrored: Mirrored) -> Mirrored:
+        for name in card.files:
+            if name not in mirrored.files:
+                self.store.client.log_artifact(mirrored.run_id, str(directory / name))
+                mirrored = replace(mirrored, files=[*mirrored.files, name]).keep(directory)
+        return mirrored
+
+    def _send_points(self, path: Path, mirrored: Mirrored) -> Mirrored:
         batch: list[Metric] = []
-        for point in read_points(path, mirrored.offset_bytes):
+        start = mirrored.offsets_bytes.get(path.name, 0)
+        for point in read_points(path, start):
             if len(batch) + len(point.metrics) > METRICS_PER_REQUEST:
                 self._send(path, mirrored.run_id, batch)
-                mirrored, batch = mirrored.keep(directory), []
+                mirrored, batch = mirrored.keep(path.parent), []
             batch += [
-                Metric(name, value, point.timestamp_ms, point.step)
+                Metric(shown_name(name), value, point.timestamp_ms, point.step)
                 for name, value in point.metrics.items()
             ]
-            mirrored = replace(mirrored, offset_bytes=point.end_bytes)
+            offsets = {**mirrored.offsets_bytes, path.name: point.end_bytes}
+            mirrored = replace(mirrored, offsets_bytes=offsets)
         if not batch:
             return mirrored
         self._send(path, mirrored.run_id, batch)
-        return mirrored.keep(directory)
+        return mirrored.keep(path.parent)
 
     def _send(self, path: Path, run_id: str, metrics: list[Metric]) -> None:
         with path.open("rb") as file:
@@ -195,11 +175,15 @@ class MlflowMirror:
         self.store.client.set_terminated(run_id, card.status, card.end_ms)
 
 
-def num_waiting_points(directory: Path) -> int:
-    """Return how many values of a run are on disk only."""
-    mirrored = Mirrored.of(directory)
-    offset_bytes = mirrored.offset_bytes if mirrored else 0
-    return sum(len(point.metrics) for point in read_points(directory / POINTS_FILE, offset_bytes))
+def _input(dataset: Dataset) -> DatasetInput:
+    made = MlflowDataset(
+        dataset.name,
+        dataset.digest,
+        dataset.kind,
+        json.dumps(dict(dataset.source)),
+        profile=json.dumps(dict(dataset.profile)),
+    )
+    return DatasetInput(made, [InputTag("mlflow.data.context", "training")])
 
 
 def _shortened(value: Param) -> str:

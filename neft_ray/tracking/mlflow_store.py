@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,9 +23,13 @@ from neft_ray.tracking.address import Address
 logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 T = TypeVar("T")
-SERVER_SECONDS = 10.0
+SERVER_SECONDS = 30.0
 DATABASE_SECONDS = 60.0
-"""How long the first answer may take; a new database creates its tables before it."""
+"""How long the first answer may take: many may ask a server at once, and a new database creates its
+tables before it."""
+LOCK_FILE = ".mlflow.lock"
+ADVISORY_LOCK = 7_305_188_432
+"""A number of our own, so that it is nobody else's lock."""
 
 
 class MlflowStore:
@@ -47,6 +52,10 @@ class MlflowStore:
             opened = _within(seconds, lambda: _open(self.address, experiment))
         except UserError:
             raise
+        except ModuleNotFoundError as error:
+            extra = "pip install 'neft-ray[postgresql]'"
+            what = f"its driver, the package '{error.name}', is not installed"
+            raise bad_input(self.address, what, f"{extra}, or what your database needs") from None
         except Exception as error:
             remedy = "start the server, correct mlflow.uri, or set it to null for a file in storage"
             what = f"MLflow does not answer: {self.reason(error)}"
@@ -77,8 +86,10 @@ class MlflowStore:
         """Return one line that says why, without secrets."""
         if isinstance(error, TimeoutError):
             return "no answer in time"
-        while error.__context__ and (is_outage(error) or not isinstance(error, MlflowException)):
-            error = error.__context__
+        while (cause := error.__context__) and str(cause).strip("()"):
+            if isinstance(error, MlflowException) and not is_outage(error):
+                break
+            error = cause
         first, *_ = str(error).splitlines() or [type(error).__name__]
         return self.address.without_secrets(first)[:300]
 
@@ -89,10 +100,9 @@ def is_outage(error: BaseException) -> bool:
 
 
 def _open(address: Address, experiment: str) -> tuple[MlflowClient, str]:
-    if address.is_database:
-        _check_database(address)
-    client = MlflowClient(tracking_uri=address.uri, registry_uri=address.uri)
-    found = client.get_experiment_by_name(experiment)
+    with _alone_in(address) if address.is_database else nullcontext():
+        client = MlflowClient(tracking_uri=address.uri, registry_uri=address.uri)
+        found = client.get_experiment_by_name(experiment)
     if found is None:
         artifacts = str(address.artifacts) if address.is_database else None
         try:
@@ -109,13 +119,25 @@ def _open(address: Address, experiment: str) -> tuple[MlflowClient, str]:
     return client, found.experiment_id
 
 
-def _check_database(address: Address) -> None:
-    """Connect once: MLflow itself would try for a hundred seconds."""
+@contextmanager
+def _alone_in(address: Address) -> Iterator[None]:
+    """Connect once, for MLflow itself would try for a hundred seconds, and hold others off.
+
+    Sweeps that start together would create the tables of a new database at the same time. A file
+    in the storage folder holds them off in sqlite, an advisory lock in PostgreSQL.
+    """
     address.storage.mkdir(parents=True, exist_ok=True)
     engine = create_sqlalchemy_engine(address.uri)
-    with engine.connect() as connection:
-        engine.dialect.has_table(connection, "experiments")
-    engine.dispose()
+    try:
+        with engine.connect() as connection, (address.storage / LOCK_FILE).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if address.kind == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_lock({ADVISORY_LOCK})")
+            engine.dialect.has_table(connection, "experiments")
+            yield  # the lock goes with the connection
+            connection.invalidate()
+    finally:
+        engine.dispose()
 
 
 def _within(seconds: float, call: Callable[[], T]) -> T:

@@ -13,6 +13,9 @@ from pathlib import Path
 from neft_ray.errors import StorageError, bad_input
 
 POINTS_FILE = "metrics.jsonl"
+POINTS_FILES = "metrics*.jsonl"
+"""One more per further node, see `node_points_file`, and the driver's."""
+DRIVER_POINTS_FILE = "metrics-driver.jsonl"
 _NAME = re.compile(r"(?=.{1,250}\Z)[\w\-](?:[\w.\- :]|/(?=[\w\-]))*")
 """Within what MLflow accepts: letters, digits, `_ - . :` and spaces, in parts joined by `/`."""
 
@@ -110,6 +113,16 @@ class MetricsLog:
 
     def _remember(self, step: int, metrics: Mapping[str, float]) -> None:
         self._last_steps.update(dict.fromkeys(metrics, step))
+
+
+def node_points_file(directory: Path, node: int) -> Path:
+    """Return where the leading worker of a node writes: files have one writer each.
+
+    Args:
+        directory: The run's folder.
+        node: The node's number among those of the trial; the first one's is the run's own file.
+    """
+    return directory / (f"metrics-{node}.jsonl" if node else POINTS_FILE)
 
 
 def read_points(path: Path, start_bytes: int = 0) -> Iterator[Point]:

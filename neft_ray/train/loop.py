@@ -51,10 +51,13 @@ def train(
     Yields:
         `step`, `epoch`, `train_loss` (nats per supervised token, noise on), `grad_norm` (before
         clipping), `learning_rate`, `tokens` (real tokens of the step), `forward_tokens` (the same,
-        counted each time they are run) and, where there is noise, what `metrics_of` returns.
+        counted each time they are run), `tokens_trained` (`tokens` of all steps so far) and, where
+        there is noise, what `metrics_of` returns.
     """
     order = step_order(data, config)
     total_steps = order.steps_per_epoch * config.training.epochs
+    lengths_R = np.diff(data.offsets)
+    num_tokens = float(tokens_trained(data, config, done_steps))
     for step in range(done_steps + 1, total_steps + 1):
         rows = order.rows(step)
         batches = batches_of_rank(data, rows, config.batch, engine.rank, engine.world)
@@ -80,7 +83,8 @@ def train(
         learning_rate = learning_rate_at(optimizer_config, step, total_steps)
         noise_sums = noise.pop_sums(engine.device)
         sums = engine.sum_over_ranks(torch.cat([loss_sum.reshape(1), noise_sums]))
-        tokens = float(sum(data.length(row) for row in rows))
+        tokens = float(lengths_R[rows].sum())
+        num_tokens += tokens
         yield {
             "step": float(step),
             "epoch": step / order.steps_per_epoch,
@@ -88,6 +92,7 @@ def train(
             "learning_rate": learning_rate,
             "tokens": tokens,
             "forward_tokens": tokens * copies,
+            "tokens_trained": num_tokens,
             "train_loss": float(sums[0]),
             **metrics_of(sums[1:], noise.effective_alpha),
         }

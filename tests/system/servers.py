@@ -19,13 +19,18 @@ def free_port():
 class Server:
     """An `mlflow server` in a process group of its own, started as `neft-ray ui` starts it."""
 
-    def __init__(self, storage):
+    def __init__(self, storage, artifacts=None, settings=None):
+        """Start it on a sqlite file in `storage`; artifacts lie beside it, or at a given place."""
         storage.mkdir()
         self.database = storage / "mlflow.db"
         self.uri = f"http://127.0.0.1:{free_port()}"
         self.log = storage / "server.log"
         port = int(self.uri.rpartition(":")[2])
         self.command = ui_command(Address.of(None, storage), port)
+        self.command.environment.update(settings or {})
+        if artifacts is not None:
+            place = self.command.argv.index("--artifacts-destination") + 1
+            self.command.argv[place] = artifacts
         self.start()
 
     def start(self):

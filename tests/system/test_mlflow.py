@@ -19,11 +19,13 @@ import pytest
 from neft_ray.errors import UserError
 from neft_ray.tracking import mlflow_store
 from neft_ray.tracking.background import MirrorThread
-from neft_ray.tracking.cards import describe, finish, read_card
-from neft_ray.tracking.champion import register_champion
-from neft_ray.tracking.mirror import MIRROR_FILE, MlflowMirror, num_waiting_points
+from neft_ray.tracking.cards import Dataset, describe, finish, read_card
+from neft_ray.tracking.champion import Candidate, register
+from neft_ray.tracking.mirror import MlflowMirror
+from neft_ray.tracking.mirrored import MIRROR_FILE, num_waiting_points, points_files
 from neft_ray.tracking.mlflow_store import MlflowStore
-from neft_ray.tracking.points import POINTS_FILE, MetricsLog, read_points
+from neft_ray.tracking.points import POINTS_FILE, MetricsLog, node_points_file, read_points
+from neft_ray.tracking.shown import shown_name
 from tests.system.servers import Server, free_port
 
 BIGGEST = 1.7976931348623157e308
@@ -53,7 +55,8 @@ class Sweep:
         self.store = MlflowStore(uri, storage, root.parent.name)
         self.client = self.store.client
         self.mirror = MlflowMirror(self.store)
-        self.parent_id = self.mirror.start_parent(root, "sweep", {"model": "x"}, {"kind": "sweep"})
+        describe(root, "sweep", {"model": "x"}, {"kind": "sweep"})
+        self.parent_id = self.mirror.start_parent(root)
 
     def trial(self, number=7):
         directory = self.root / "trials" / f"t{number:03d}"
@@ -71,8 +74,9 @@ class Sweep:
             query = "SELECT key, step, timestamp, value, is_nan FROM metrics WHERE run_uuid = ?"
             stored = Counter(database.execute(query, [run_id]).fetchall())
         logged = Counter(
-            (name, p.step, p.timestamp_ms, stored_value(value), math.isnan(value))
-            for p in read_points(directory / POINTS_FILE)
+            (shown_name(name), p.step, p.timestamp_ms, stored_value(value), math.isnan(value))
+            for path in points_files(directory)
+            for p in read_points(path)
             for name, value in p.metrics.items()
         )
         assert stored == logged
@@ -224,8 +228,8 @@ def test_the_parent_goes_on_after_a_resume(sweep):
     for lose_id in (False, True):
         if lose_id:
             (sweep.root / MIRROR_FILE).unlink()
-        again = MlflowMirror(sweep.store)
-        assert again.start_parent(sweep.root, "sweep", {"model": "x"}, {}) == sweep.parent_id
+        describe(sweep.root, "sweep", {"model": "x"}, {})
+        assert MlflowMirror(sweep.store).start_parent(sweep.root) == sweep.parent_id
     run = sweep.client.get_run(sweep.parent_id)
     assert run.info.status == "RUNNING"
     assert "mlflow.parentRunId" not in run.data.tags
@@ -247,6 +251,43 @@ def test_many_and_long_params_arrive(local):
     assert run.data.params["long"].endswith("x… (cut: 7000 characters)")
 
 
+def test_the_data_and_files_of_a_run_are_recorded_once(sweep):
+    data = Dataset(
+        "tales", "65fd09dfb9078f73", "builtin", {"uri": "builtin:tales"}, {"num_rows": 9}
+    )
+    (sweep.root / "sweep.yaml").write_text("name: x\n")
+    describe(sweep.root, "sweep", {"model": "x"}, {}, data, ["sweep.yaml"])
+    (sweep.root / MIRROR_FILE).unlink()
+    for _ in range(3):
+        sweep.mirror.parent_id = None
+        assert sweep.mirror.start_parent(sweep.root) == sweep.parent_id
+        (sweep.root / "sweep.yaml").write_text("changed: and not sent again\n")
+        mirrored = json.loads((sweep.root / MIRROR_FILE).read_text())
+    assert mirrored["files"] == ["sweep.yaml"]
+    (sweep.root / MIRROR_FILE).unlink()
+    sweep.mirror.parent_id = None
+    sweep.mirror.start_parent(sweep.root)
+    (entry,) = sweep.client.get_run(sweep.parent_id).inputs.dataset_inputs
+    assert (entry.dataset.name, entry.dataset.digest) == ("tales", "65fd09dfb9078f73")
+    assert json.loads(entry.dataset.profile) == {"num_rows": 9}
+    assert [file.path for file in sweep.client.list_artifacts(sweep.parent_id)] == ["sweep.yaml"]
+
+
+def test_every_node_has_a_file_of_points_and_none_overwrites_another(sweep):
+    trial = sweep.trial()
+    log_steps(trial, range(1, 4))
+    for node in (0, 1, 2):
+        log = MetricsLog(node_points_file(trial, node))
+        for step in (4, 5):
+            log.log(step, {f"system/host{node}/cpu_utilization_percentage": 10.0 * node + step})
+        sweep.mirror.sync(trial)
+    sweep.mirror.sync(trial)
+    assert sweep.assert_exactly_once(trial) == 9 + 6
+    (run,) = sweep.children()
+    last = {k: v for k, v in run.data.metrics.items() if k.startswith("system/")}
+    assert last == {f"system/host{n}/cpu_utilization_percentage": 10 * n + 5 for n in range(3)}
+
+
 # ---- outages -----------------------------------------------------------------------------------
 
 
@@ -266,7 +307,7 @@ def write_for(directory, seconds):
 
 
 def acknowledged_bytes(directory):
-    return json.loads((directory / MIRROR_FILE).read_text())["offset_bytes"]
+    return json.loads((directory / MIRROR_FILE).read_text())["offsets_bytes"].get(POINTS_FILE)
 
 
 def test_nothing_is_lost_or_doubled_when_the_server_is_killed(remote, server, caplog):
@@ -353,7 +394,7 @@ def test_a_driver_killed_at_any_moment_loses_and_doubles_nothing(local):
         "from neft_ray.tracking.mirror import MlflowMirror\n"
         "root = Path(sys.argv[1])\n"
         "mirror = MlflowMirror(MlflowStore(None, root.parent, root.parent.name))\n"
-        "mirror.start_parent(root, 'sweep', {'model': 'x'}, {})\n"
+        "mirror.start_parent(root)\n"
         "print('ready', flush=True)\n"
         "while True:\n    mirror.sync(root / 'trials' / 't007')\n"
     )
@@ -469,7 +510,7 @@ def test_a_database_that_cannot_be_opened_is_refused_at_once(tmp_path):
 def test_deleted_experiments_and_runs_are_refused_with_the_command_that_restores_them(sweep):
     sweep.client.delete_run(sweep.parent_id)
     with pytest.raises(UserError, match=f"mlflow runs restore --run-id {sweep.parent_id}"):
-        sweep.mirror.start_parent(sweep.root, "sweep", {}, {})
+        sweep.mirror.start_parent(sweep.root)
     experiment_id = sweep.store.experiment_id
     sweep.client.delete_experiment(experiment_id)
     with pytest.raises(UserError, match=f"experiments restore --experiment-id {experiment_id}"):
@@ -480,7 +521,7 @@ def test_a_run_directory_of_another_server_is_refused(sweep, tmp_path):
     path = sweep.root / MIRROR_FILE
     path.write_text(path.read_text().replace(sweep.parent_id, "0" * 32))
     with pytest.raises(UserError, match=r"does not know run 0{32}; .*delete mlflow\.json"):
-        sweep.mirror.start_parent(sweep.root, "sweep", {}, {})
+        sweep.mirror.start_parent(sweep.root)
 
 
 # ---- files and models --------------------------------------------------------------------------
@@ -506,18 +547,52 @@ def model_folder(tmp_path_factory):
     return folder
 
 
-def test_the_champion_loads_as_a_model_and_a_better_one_takes_the_alias(sweep, model_folder):
+def candidate(sweep, folder, **changes):
+    fields = {
+        "folder": folder,
+        "name": f"my.sweep-{sweep.root.parent.name}",
+        "run_id": sweep.parent_id,
+        "key": "a",
+        "select_loss": 0.8,
+        "data_hash": "1234",
+        "description": "the best",
+        "tags": {"neft_ray.lift_at_end": "-0.1"},
+    }
+    return Candidate(**{**fields, **changes})
+
+
+def aliases(sweep):
+    model = sweep.client.get_registered_model(f"my.sweep-{sweep.root.parent.name}")
+    return {alias: str(version) for alias, version in model.aliases.items()}
+
+
+def test_the_champion_loads_as_a_model_and_only_a_better_one_takes_the_alias(sweep, model_folder):
     import mlflow
 
+    def registers(**changes):
+        made = register(sweep.store, candidate(sweep, model_folder, **changes))
+        return made.version, made.alias, made.remark
+
+    version, alias, remark = registers()
+    assert (version, alias) == ("1", "champion") and "there was none" in remark
+    assert aliases(sweep) == {"champion": "1"}
+    version, alias, remark = registers(key="b", select_loss=0.8)
+    assert (version, alias) == ("2", "challenger")
+    assert "0.8000 is not below 0.8000 of the champion, version 1" in remark
+    version, alias, remark = registers(key="c", select_loss=0.1, data_hash="5678")
+    assert (version, alias) == ("3", "challenger") and "cannot be compared" in remark
+    assert aliases(sweep) == {"champion": "1", "challenger": "3"}
+    version, alias, remark = registers(key="d", select_loss=0.7)
+    assert (version, alias) == ("4", "champion") and "0.7000 beats 0.8000" in remark
+    assert aliases(sweep) == {"champion": "4", "challenger": "3"}
+    assert registers(key="d", select_loss=0.7)[:2] == ("4", "champion")
+    assert registers(key="a")[:2] == ("1", "challenger"), "is registered already"
+    assert aliases(sweep) == {"champion": "4", "challenger": "1"}
     name = f"my.sweep-{sweep.root.parent.name}"
-    for version, lift in (("1", "0.1"), ("2", "0.2")):
-        made = register_champion(
-            sweep.store, model_folder, name, sweep.parent_id, "the best", {"lift": lift}
-        )
-        champion = sweep.client.get_model_version_by_alias(name, "champion")
-        assert made == str(champion.version) == version
-        assert (champion.tags, champion.description) == ({"lift": lift}, "the best")
-        assert champion.run_id == sweep.parent_id
+    champion = sweep.client.get_model_version_by_alias(name, "champion")
+    assert champion.description.startswith("the best\n\nis the champion: ")
+    assert champion.tags["neft_ray.lift_at_end"] == "-0.1"
+    assert champion.run_id == sweep.parent_id
     mlflow.set_tracking_uri(sweep.store.address.uri)
     try:
         pipeline = mlflow.transformers.load_model(f"models:/{name}@champion")
@@ -525,6 +600,27 @@ def test_the_champion_loads_as_a_model_and_a_better_one_takes_the_alias(sweep, m
         mlflow.set_tracking_uri(None)
     (made,) = pipeline("a b c", max_new_tokens=2, do_sample=False)
     assert made["generated_text"].startswith("a b c")
+
+
+def test_a_challenger_that_becomes_the_champion_is_no_challenger_any_more(local, model_folder):
+    register(local.store, candidate(local, model_folder))
+    register(local.store, candidate(local, model_folder, key="b", select_loss=0.9))
+    name = f"my.sweep-{local.root.parent.name}"
+    local.client.delete_registered_model_alias(name, "champion")
+    again = register(local.store, candidate(local, model_folder, key="b", select_loss=0.9))
+    assert (again.version, aliases(local)) == ("2", {"champion": "2"})
+
+
+def test_a_champion_that_people_chose_is_not_replaced_by_what_cannot_be_compared(
+    local, model_folder
+):
+    name = f"my.sweep-{local.root.parent.name}"
+    local.client.create_registered_model(name)
+    theirs = local.client.create_model_version(name, str(model_folder))
+    local.client.set_registered_model_alias(name, "champion", theirs.version)
+    made = register(local.store, candidate(local, model_folder))
+    assert "hash unknown" in made.remark
+    assert aliases(local) == {"champion": "1", "challenger": "2"}
 
 
 def test_files_are_kept_with_the_run(sweep, model_folder):

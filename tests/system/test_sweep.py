@@ -94,7 +94,7 @@ def test_mlflow_holds_parent_children_and_champion(disturbed):
     assert len(children) == len(disturbed.records)
     assert {run.info.status for run in children} == {"FINISHED"}
     noisy = next(run for run in children if float(run.data.params["noise.alpha"]) > 0)
-    assert abs(noisy.data.metrics["noise_relative_norm"] - 1) < 0.05
+    assert abs(noisy.data.metrics["noise/relative_norm"] - 1) < 0.05
     artifacts = {item.path for item in client.list_artifacts(parents[0].info.run_id, "report")}
     assert "report/index.html" in artifacts
     assert int(client.get_model_version_by_alias("kill", "champion").version) == 1

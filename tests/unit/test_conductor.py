@@ -227,3 +227,29 @@ def test_the_end_is_noted_once(tmp_path):
         conductor.finish()
         conductor.close()
     assert (tmp_path / "journal.jsonl").read_text().count('"finish"') == 1
+
+
+def test_a_finished_sweep_gets_more_trials_and_their_finalists(tmp_path):
+    Simulation(sweep_config(num_trials=3), tmp_path).run().finish()
+    few = open_conductor(sweep_config(num_trials=3), tmp_path)
+    assert few.is_finished
+    finalists = of(few, "treatment", "finalist")
+    more = Simulation(sweep_config(num_trials=9), tmp_path).run()
+    assert [len(r) >= 9 for r in (of(more, "treatment"), of(more, "control"))] == [True, True]
+    again = of(more, "treatment", "finalist")
+    assert [f.number for f in again][: len(finalists)] == [f.number for f in finalists]
+    done = [r for r in of(more, "treatment") if r.status == "completed"]
+    best = min(done, key=lambda r: r.objective("best"))
+    assert [f.seed for f in again if f.values == best.values] == [1, 2]
+
+
+def test_a_narrower_space_takes_the_sweep_on_and_what_was_found_counts(tmp_path):
+    searcher = {"kind": "optuna", "num_startup_trials": 2}
+    wide = sweep_config(searcher=searcher)
+    first = Simulation(wide, tmp_path).run()
+    narrow = {ALPHA: {"choice": [10]}, RATE: {"loguniform": [5e-4, 1e-3]}}
+    config = sweep_config(searcher=searcher, space=narrow, num_trials=12)
+    conductor = Simulation(config, tmp_path).run()
+    assert table(conductor)[: len(table(first))] == table(first)
+    new = [r for r in of(conductor, "treatment") if r.number >= len(first.records)]
+    assert new and all(5e-4 <= r.values[RATE] <= 1e-3 and r.values[ALPHA] == 10 for r in new)

@@ -55,6 +55,18 @@ def test_every_step_yields_its_metrics():
         assert m["noise_relative_norm"] == pytest.approx(1, abs=0.05)
         assert m["grad_norm"] > 0
     assert num_steps(DATA, config) == 6
+    trained = list(itertools.accumulate(m["tokens"] for m in metrics))
+    assert [m["tokens_trained"] for m in metrics] == trained
+
+
+@pytest.mark.parametrize("done", [1, 3, 4])
+def test_tokens_trained_goes_on_where_a_trial_does(done):
+    config = small_config({"noise.alpha": 7.0})
+    engine, noise = build_engine(config), EmbeddingNoise.of(config.noise, config.training.seed)
+    with noise.attached(engine.plain.embedding):
+        (first, *_) = train(engine, DATA, noise, config, done)
+    whole, _ = curve({"noise.alpha": 7.0})
+    assert first["tokens_trained"] == whole[done]["tokens_trained"]
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])

@@ -93,7 +93,8 @@ def test_every_trial_has_a_place_in_a_bracket(num_trials):
 
 @pytest.mark.parametrize("slots", [1, 4])
 def test_promotion_runs_on_only_the_best_of_each_rung(slots, tmp_path):
-    config = sweep_config(scheduler=PROMOTION, num_trials=16, control=None)
+    none = {"num": 0, "seeds": [1]}  # finalists go on whatever their rank
+    config = sweep_config(scheduler=PROMOTION, num_trials=16, control=None, finalists=none)
     trials = search_of(Simulation(config, tmp_path, slots, seed=1).run())
     assert len(reached(trials, 10)) == 16
     assert {r.status for r in trials} == {"completed", "stopped"}

@@ -1,0 +1,1 @@
+"""Searchers: where the values of an arm's next trial come from."""
