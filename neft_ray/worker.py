@@ -21,8 +21,9 @@ import torch
 from neft_ray.config.trial import TrialConfig
 from neft_ray.data.prepare import TokenizedData
 from neft_ray.errors import StorageError, UserError
+from neft_ray.generate import measure_answers
 from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, FAILED, HALTED, STOPPED
-from neft_ray.noise import EmbeddingNoise
+from neft_ray.noise import regularised
 from neft_ray.run_directory import CANCEL_FILE
 from neft_ray.strategy.base import Engine
 from neft_ray.strategy.models import BaseModels
@@ -50,6 +51,8 @@ class Order:
     data_folder: str
     with_report: bool
     """Evaluate the report split too: finalists only."""
+    generated_rows: int = 0
+    """Rows of the report split to answer at the trial's end: finalists only."""
     origin: str = ""
     """The folder of checkpoints of another trial to begin from; empty: begin with the model."""
     origin_hash: str = ""
@@ -135,7 +138,6 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
 def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tuple[str, str]:
     folder, training = Path(order.trial_folder), config.training
     data = TokenizedData.load(Path(order.data_folder))
-    noise = EmbeddingNoise.of(config.noise, training.seed)
     report = partial(link.report, engine, order.number)
     reports = Reports(engine, folder / "checkpoints", training.async_checkpoints, report)
     state = load_latest(engine, folder / "checkpoints", config.config_hash)
@@ -150,7 +152,8 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
         return STOPPED, ""
     if state and not math.isfinite(state.metrics["select_loss"]):
         return DIVERGED, f"the select loss is not finite at step {done}"
-    with noise.attached(engine.plain.embedding), _metrics_log(engine, folder) as log, reports:
+    embedding = engine.plain.embedding
+    with regularised(embedding, config) as noise, _metrics_log(engine, folder) as log, reports:
         for metrics in train(engine, data, noise, config, done):
             step = int(metrics.pop("step"))
             log(step, metrics, system.due())
@@ -163,6 +166,8 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
                     return STOPPED, ""
                 results, rows = evaluate(engine, data, config, order.with_report)
                 results["tokens_trained"] = float(tokens_trained(data, config, step))
+                if step == last:
+                    results |= measure_answers(engine, data, config, order.generated_rows, folder)
                 log(step, results)
                 _save_rows(engine, folder, step, rows)
                 state = State(step, config.config_hash, results)
