@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import torch
 
@@ -35,7 +34,7 @@ from neft_ray.train.alpha import wrong_alpha
 from neft_ray.train.checkpoint import load_latest
 from neft_ray.train.contents import State
 from neft_ray.train.loop import num_steps, tokens_trained, train
-from neft_ray.train.metrics import RowLosses, evaluate
+from neft_ray.train.metrics import evaluate
 from neft_ray.train.reports import Reports
 
 logger = logging.getLogger("neft_ray")
@@ -169,7 +168,8 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
                 if step == last:
                     results |= measure_answers(engine, data, config, order.generated_rows, folder)
                 log(step, results)
-                _save_rows(engine, folder, step, rows)
+                if rows is not None and engine.rank == 0:
+                    rows.save(folder / "report_rows", step)
                 state = State(step, config.config_hash, results)
                 if reports.add(state) and step < last:
                     return STOPPED, ""
@@ -212,19 +212,6 @@ def _metrics_log(engine: Engine, folder: Path) -> Iterator[Any]:
         yield write
     finally:
         log.close()
-
-
-def _save_rows(engine: Engine, folder: Path, step: int, rows: RowLosses | None) -> None:
-    if engine.rank > 0 or rows is None:
-        return
-    folder = folder / "report_rows"
-    unfinished = folder / f".step-{step:06d}.npz"
-    try:
-        folder.mkdir(exist_ok=True)
-        np.savez(unfinished, sample_ids=rows.sample_ids, losses=rows.losses, counts=rows.counts)
-        unfinished.rename(folder / f"step-{step:06d}.npz")
-    except OSError as error:
-        raise StorageError.of(folder, error) from error
 
 
 def _rank() -> int:
