@@ -92,7 +92,7 @@ def test_an_arm_that_diverged_is_never_the_better_one():
 
 NUM_SWEEPS = 1000
 BOUND = 3 * (0.95 * 0.05 / NUM_SWEEPS) ** 0.5
-"""Three standard deviations of the share of 1000 intervals that cover, where each does with 95 %."""
+"""Three standard deviations of the share of intervals that cover, where each does with 95 %."""
 
 
 def simulated(rng, truth, num_seeds, between_seeds, between_rows):
