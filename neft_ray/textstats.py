@@ -1,8 +1,8 @@
 """Statistics of a text: words, n-gram repetition, log-diversity. Pure functions of the text.
 
 A word is what stands between white space, case kept. Longer texts repeat more by nature, so
-repetition and diversity look at a text's first words alone (`FIRST_WORDS`), as the NEFTune paper
-does (arXiv 2310.05914, section 5.2); unlike there, a shorter text is taken as it is.
+repetition and diversity look at a text's first words alone (`FIRST_WORDS`); a shorter text is taken
+as it is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 FIRST_WORDS = 50
-"""The paper's length for Alpaca."""
 ORDERS = (2, 3, 4)
 MOST_DIVERSE = 20.0
 """The log-diversity of a text in which nothing comes twice, where the logarithm has no value."""

@@ -70,7 +70,10 @@ def _overview(sweep: Results) -> dict[str, Any]:
         "model": config.model.path,
         "data": config.data.train,
         "data_hash": sweep.manifest.get("data", {}).get("content_hash"),
-        "space": {key: it.model_dump(mode="json") for key, it in config.sweep.space.items()},
+        "space": {
+            key: it.model_dump(mode="json", exclude_none=True)
+            for key, it in config.sweep.space.items()
+        },
         "searcher": config.sweep.searcher.kind,
         "scheduler": config.sweep.scheduler.kind,
         "steps": sum(arm.steps for arm in sweep.arms),
