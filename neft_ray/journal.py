@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -128,6 +128,17 @@ def apply(records: dict[int, TrialRecord], event: Event) -> None:
 
 def _end(record: TrialRecord, status: str, reason: str, at: float) -> None:
     record.status, record.reason, record.ended = status, reason, at
+
+
+def record_fields(record: TrialRecord) -> dict[str, Any]:
+    """Return a trial as plain values, for an event that tells of it whole."""
+    return asdict(record)
+
+
+def record_of(fields: Mapping[str, Any]) -> TrialRecord:
+    """Return the trial of such values."""
+    reports = [Report(**report) for report in fields["reports"]]
+    return TrialRecord(**{**fields, "reports": reports})
 
 
 def read_events(path: Path) -> Iterator[Event]:

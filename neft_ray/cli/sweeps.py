@@ -95,8 +95,9 @@ def _config_and_run(
 def _run(kind: str, config: SweepConfig, run: RunDirectory | None, address: str | None) -> None:
     from neft_ray.cli.interrupt import stops_sweep
     from neft_ray.cli.view import SweepView, trials_table
+    from neft_ray.pipeline.resume import check_resume
     from neft_ray.pipeline.run import run_single, run_sweep
-    from neft_ray.pipeline.session import Session, check_resume
+    from neft_ray.pipeline.session import Session
     from neft_ray.sweep.cluster import check_fits_locally
     from neft_ray.terminal import only_ours
 

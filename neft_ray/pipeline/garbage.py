@@ -112,7 +112,8 @@ def _superfluous(run: RunDirectory, keep_best: int | None) -> Iterator[Path]:
     if not run.best_model.exists():
         wanted = max(wanted, 1)  # it is yet to be exported
     existing = {(n, step) for n in records for step in steps_in(run.checkpoints(n))}
-    for number, step in sorted(existing - worth_keeping(records, existing, wanted)):
+    kept, _ = worth_keeping(records, existing, wanted)
+    for number, step in sorted(existing - kept):
         yield folder_of(run.checkpoints(number), step)
     yield from (run.origin(number) for number in records if run.origin(number).exists())
 

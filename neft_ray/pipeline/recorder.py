@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from neft_ray.config.base import flat
 from neft_ray.config.trial import TrialConfig
 from neft_ray.journal import COMPLETED, STOPPED, TrialRecord
-from neft_ray.pipeline.session import flat
 from neft_ray.sweep.driver import Observer
 from neft_ray.tracking.background import MirrorThread
 from neft_ray.tracking.cards import Dataset, describe

@@ -7,13 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from neft_ray.config.base import flat
 from neft_ray.errors import UserError
 from neft_ray.journal import COMPLETED, RUNNING, TrialRecord
 from neft_ray.pipeline.note import sweep_note, verdict
 from neft_ray.pipeline.provenance import ENVIRONMENT_FILE, code_tags
 from neft_ray.pipeline.publish import export_best, register_best
 from neft_ray.pipeline.recorder import Observers, Recorder
-from neft_ray.pipeline.session import Session, flat
+from neft_ray.pipeline.resume import adopt, check_resume
+from neft_ray.pipeline.session import Session
 from neft_ray.report import Results, summary_lines, write_report
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.cluster import ray_cluster
@@ -52,6 +54,9 @@ def run_sweep(session: Session, run: RunDirectory, view: Observer, address: str 
             observer = Observers(recorder, view)
             driver = open_driver(session.config, run, observer, session.data)
             try:
+                if changes := check_resume(run, "sweep", session.config):
+                    driver.conductor.extend(changes)
+                    adopt(run, session.config)
                 if not (finished := driver.conductor.is_finished):
                     with ray_cluster(address) as cluster:
                         finished = driver.fit(cluster)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from neft_ray.config.load import dump_sweep, load_sweep
+from neft_ray.config.load import dump_sweep
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import Problem, UserError, bad_input
@@ -24,12 +23,6 @@ from neft_ray.sweep.address import is_here
 from neft_ray.sweep.driver import DataCache
 from neft_ray.tracking.cards import Dataset
 from neft_ray.tracking.mlflow_store import MlflowStore
-
-FREE_ON_RESUME = (
-    *("sweep.slots", "sweep.keep_checkpoints", "sweep.max_failures", "storage"),
-    "training.async_checkpoints",
-)
-"""What may change when a run goes on: nothing that changes a result."""
 
 
 @dataclass(frozen=True)
@@ -116,38 +109,3 @@ def open_data(config: SweepConfig, address: str | None = None) -> DataCache:
     check_model(config.model, load_tokenizer(config.model))
     data.num_steps(config.trial)
     return data
-
-
-def check_resume(run: RunDirectory, kind: str, config: SweepConfig) -> None:
-    """Refuse to go on with another configuration than the run was started with.
-
-    Raises:
-        UserError: Naming every key that changed.
-    """
-    if run.manifest["kind"] != kind:
-        other = run.manifest["kind"]
-        raise bad_input(run.root, f"was started by `neft-ray {other}`", "go on with that command")
-    before = flat(load_sweep(run.config_file).model_dump(mode="json"))
-    now = flat(config.model_dump(mode="json"))
-    problems = [
-        Problem(
-            f"{run.root}: {key}",
-            f"was {before.get(key)!r} when the run started, is {now.get(key)!r}",
-            "start a new run for another configuration",
-        )
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key) and key not in FREE_ON_RESUME
-    ]
-    if problems:
-        raise UserError(problems)
-
-
-def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by dotted key."""
-    leaves: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            leaves |= flat(value, f"{prefix}{key}.")
-        else:
-            leaves[f"{prefix}{key}"] = value
-    return leaves

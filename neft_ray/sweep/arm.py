@@ -34,6 +34,7 @@ class Arm:
         proposed: The trials of its search with values of the proposer, in order; without those
             that went on from another's checkpoint.
         searched: All trials of its search by number.
+        priors: Trials of earlier runs that the searcher is told of.
         spent_steps: Optimizer steps of its search so far.
         longest: Optimizer steps of its longest trial.
     """
@@ -48,6 +49,7 @@ class Arm:
     ) -> None:
         self.name, self.fixed, self.proposer, self.rule = name, fixed, proposer, rule
         self._judge = judge
+        self.priors: list[TrialRecord] = []
         self.proposed: list[TrialRecord] = []
         self.searched: dict[int, TrialRecord] = {}
         self.spent_steps = 0

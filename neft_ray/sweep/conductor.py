@@ -21,9 +21,11 @@ from neft_ray.journal import (
     Journal,
     TrialRecord,
     read_events,
+    record_fields,
 )
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.rules.base import Branch, Cut, Move, Resume
+from neft_ray.sweep.search.priors import read_priors
 from neft_ray.sweep.state import FINALIST, PHASES, SEARCH, Lengths, SweepState, move_of
 
 
@@ -50,6 +52,8 @@ class Conductor:
         self._interrupted = sorted(self._state.running)
         self._ended: list[TrialRecord] = []
         self._journal = Journal(run.journal_file)
+        if config.sweep.warm_start and not self._state.num_events:
+            self._warm_start()
         budget = config.sweep.budget.model_dump()
         if self._state.ended_early and self._state.spent_budget != budget:
             self._write("reopen")
@@ -84,7 +88,7 @@ class Conductor:
                 return self._follow(move)
         if open_arms := [arm for arm in arms if state.wants_trial(arm)]:
             arm = max(open_arms, key=lambda arm: arm.num_left)
-            values = arm.proposer.propose(arm.proposed)
+            values = arm.proposer.propose(arm.proposed, arm.priors)
             return self._suggest(arm.name, SEARCH, values, self._config.training.seed)
         if state.is_searching or not state.missing_finalists:
             return None
@@ -151,6 +155,10 @@ class Conductor:
             self._settle()
         return [n for n in sorted(state.running) if self.records[n].phase in state.ended_early]
 
+    def extend(self, changes: Mapping[str, Any]) -> None:
+        """Note that the sweep goes on with other settings than so far, by dotted key."""
+        self._write("extend", changes=dict(changes))
+
     def finish(self) -> None:
         """Note that the sweep has come to its end; once."""
         if not self._state.is_whole:
@@ -165,6 +173,13 @@ class Conductor:
         at = self._config.sweep.objective.at
         best = min(self.records.values(), key=lambda r: (r.objective(at), r.number), default=None)
         return best if best and math.isfinite(best.objective(at)) else None
+
+    def _warm_start(self) -> None:
+        """Take over what earlier runs teach, so that the journal holds all that is known."""
+        found = {name: read_priors(self._config, name) for name in self._state.arms}
+        priors = {name: [record_fields(r) for r in found[name].records] for name in found}
+        left_out = {name: dict(found[name].left_out) for name in found}
+        self._write("warm_start", priors=priors, left_out=left_out)
 
     def _with(self, arm: str, values: Mapping[str, Any], seed: int) -> TrialConfig:
         fixed = self._state.arms[arm].fixed

@@ -15,57 +15,62 @@ Key = tuple[int, int]
 
 
 class Retention:
-    """Deletes what is no longer needed, after every report."""
+    """Deletes what is no longer needed, after every report, without a look at all checkpoints."""
 
     def __init__(
         self, run: RunDirectory, records: Mapping[int, TrialRecord], keep_best: int
     ) -> None:
-        """Take stock of what is on disk."""
+        """Take stock of what is on disk, and delete what is not needed."""
         self._run, self._records, self._keep_best = run, records, keep_best
         for number in records:
             checkpoint.tidy(run.checkpoints(number))
-        self._existing = {
-            (number, step)
-            for number in records
-            for step in checkpoint.steps_in(run.checkpoints(number))
-        }
+        self._steps = {n: set(checkpoint.steps_in(run.checkpoints(n))) for n in records}
+        self._best: set[Key] = set()
+        self._weed({(number, step) for number, steps in self._steps.items() for step in steps})
 
     def saved(self, number: int, step: int) -> None:
         """Note a new checkpoint and delete those it makes superfluous."""
-        self._existing.add((number, step))
-        self.sweep()
+        self._steps.setdefault(number, set()).add(step)
+        self._weed_of(number)
 
     def ended(self, number: int) -> None:
         """Delete what the trial's end makes superfluous, and what a killed worker of it left."""
         checkpoint.tidy(self._run.checkpoints(number))
         if self._records[number].ended is not None:
             shutil.rmtree(self._run.origin(number), ignore_errors=True)
-        self.sweep()
+        self._weed_of(number)
 
-    def sweep(self) -> None:
-        """Delete what is neither among the best nor the latest of a live trial."""
-        keep = worth_keeping(self._records, self._existing, self._keep_best)
-        for number, step in self._existing - keep:
+    def _weed_of(self, number: int) -> None:
+        """Look at a trial's checkpoints and at those that were the best: no others change."""
+        self._weed(self._best | {(number, step) for step in self._steps.get(number, ())})
+
+    def _weed(self, candidates: set[Key]) -> None:
+        keep, self._best = worth_keeping(self._records, candidates, self._keep_best)
+        for number, step in candidates - keep:
             checkpoint.delete(self._run.checkpoints(number), step)
-        self._existing &= keep
+            self._steps[number].discard(step)
 
 
 def worth_keeping(
     records: Mapping[int, TrialRecord], existing: Collection[Key], keep_best: int
-) -> set[Key]:
-    """Return which checkpoints stay: the best of all trials, the latest of live ones.
+) -> tuple[set[Key], set[Key]]:
+    """Return which checkpoints stay, and the best among them.
+
+    The best of all trials stay, and the latest of live ones.
 
     Args:
         records: All trials of a run.
         existing: Number of the trial and step of every checkpoint.
         keep_best: How many of the best.
     """
-    reported = {(n, r.step): r for n, _ in existing for r in records[n].reports}
-    losses = {key: reported[key].metrics["select_loss"] for key in existing if key in reported}
+    numbers = {number for number, _ in existing}
+    reported = {(n, r.step): r.metrics["select_loss"] for n in numbers for r in records[n].reports}
+    losses = {key: reported.get(key, math.inf) for key in existing}
     finite = [key for key, loss in losses.items() if math.isfinite(loss)]
-    keep = set(sorted(finite, key=lambda key: (losses[key], key))[:keep_best])
+    best = set(sorted(finite, key=lambda key: (losses[key], key))[:keep_best])
+    keep = set(best)
     for number, step in existing:
         record = records[number]
         if record.status in (RUNNING, PAUSED) and step >= record.last_step:
             keep.add((number, step))
-    return keep
+    return keep, best

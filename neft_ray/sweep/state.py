@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from neft_ray.config.schedulers import Paced
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
-from neft_ray.journal import RUNNING, Event, Phase, TrialRecord, apply
+from neft_ray.journal import RUNNING, Event, Phase, TrialRecord, apply, record_of
 from neft_ray.sweep.arm import Arm, Judge
 from neft_ray.sweep.finalists import Finalist, missing_finalists
 from neft_ray.sweep.propose import build_proposer
@@ -42,6 +42,7 @@ class SweepState:
         ended_early: Why a phase ended before its time, by phase.
         spent_budget: The budget that ended it.
         num_steps_done: Optimizer steps of all trials, up to their last reports.
+        num_events: So far.
         is_whole: Whether the last event said that the sweep is finished.
     """
 
@@ -54,7 +55,7 @@ class SweepState:
         self.spending = Spending(config.sweep.price)
         self.ended_early: dict[str, str] = {}
         self.spent_budget: Mapping[str, Any] | None = None
-        self.num_steps_done = 0
+        self.num_steps_done = self.num_events = 0
         self.is_whole = False
         self._missing: list[Finalist] | None = None
 
@@ -95,11 +96,15 @@ class SweepState:
     def enter(self, event: Event) -> None:
         """Bring everything up to date with an event."""
         kind = event["event"]
+        self.num_events += 1
         self.spending.observe(event)
         self.is_whole = kind == "finish"
         if kind in ("end_early", "reopen"):
             self.ended_early = {phase: event["reason"] for phase in event.get("phases", ())}
             self.spent_budget, self._missing = event.get("budget"), None
+        if kind == "warm_start":
+            for name, known in event["priors"].items():
+                self.arms[name].priors = [record_of(fields) for fields in known]
         if "trial" not in event:
             return
         before = self.records.get(event["trial"])

@@ -24,7 +24,7 @@ from neft_ray.sweep.search.models import Model
 from neft_ray.sweep.search.plain import limits
 from neft_ray.sweep.search.told import Memory, Place
 
-MAX_ASKED = 8
+MAX_ASKED = 4
 """So often the model is asked again where a proposal breaks a constraint or repeats a point."""
 
 
@@ -55,7 +55,7 @@ class Modelled:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space, self._model, self._key, self._first = space, model, key, first
         self._encoding = Encoding(space, model.fills_in)
-        self._memory = Memory(self._encoding.params, *told)
+        self._memory = Memory(self._encoded, *told)
         self._marked: list[TrialRecord] = []
         self._seen: set[Key] = set()
         self.num_trials, self.can_go_on = limits(space, num_trials)
@@ -74,6 +74,9 @@ class Modelled:
                 return values
         stream = Random(len(self._space.domains), *self._key, number, MAX_ASKED)
         return Drawing(self._space, stream).draw(count().__next__, preset, seen)
+
+    def _encoded(self, values: Mapping[str, Any]) -> tuple[Any, Any] | None:
+        return self._encoding.params(values) if self._space.holds(values) else None
 
     def _asked(self, known: Sequence[FrozenTrial], seed: int, preset: Mapping[str, Any]) -> Values:
         study = optuna.create_study(

@@ -91,12 +91,16 @@ class Memory:
     """
 
     def __init__(
-        self, encode: Callable[[Mapping[str, Any]], tuple[Any, Any]], place: Place, at: str
+        self,
+        encode: Callable[[Mapping[str, Any]], tuple[Any, Any] | None],
+        place: Place,
+        at: str,
     ) -> None:
         """Remember nothing yet.
 
         Args:
-            encode: Gives a trial's params and distributions.
+            encode: Gives a trial's params and distributions; None where the space, narrower than
+                it was, no longer holds its values.
             place: How far a report's trial had come.
             at: `best` or `end`: the objective.
         """
@@ -136,8 +140,10 @@ class Memory:
             rank = (1, -last, losses[last])
         else:
             rank = (2,)
-        params, distributions = self._encode(record.values)
         num_reports = len(record.reports)
+        if (encoded := self._encode(record.values)) is None:
+            return Told(num_reports, record.status, {}, {}, {}, FAIL, None, (2,), last)
+        params, distributions = encoded
         return Told(
             num_reports, record.status, params, distributions, losses, state, value, rank, last
         )

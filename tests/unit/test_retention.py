@@ -1,0 +1,83 @@
+"""Which checkpoints stay on disk: the best few, the latest of live trials, and nothing else."""
+
+import random
+
+import pytest
+
+from neft_ray.journal import CONTINUE, Report, TrialRecord
+from neft_ray.run_directory import RunDirectory
+from neft_ray.sweep.retention import Retention, worth_keeping
+from neft_ray.train import checkpoint
+
+
+def record_of(number):
+    return TrialRecord(number, "treatment", "search", {}, 0, 0.0, num_steps=100)
+
+
+def write(run, number, step):
+    checkpoint.folder_of(run.checkpoints(number), step).mkdir(parents=True)
+
+
+def on_disk(run, records):
+    return {(n, step) for n in records for step in checkpoint.steps_in(run.checkpoints(n))}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_what_stays_is_what_a_look_at_everything_would_keep(seed, tmp_path):
+    rng, run = random.Random(seed), RunDirectory(tmp_path)
+    records: dict[int, TrialRecord] = {}
+    retention = Retention(run, records, keep_best=2)
+    written = set()
+    for number in range(6):
+        records[number] = record_of(number)
+        run.trial(number).mkdir(parents=True)
+    for _ in range(60):
+        live = [r for r in records.values() if r.ended is None]
+        if not live:
+            break
+        record = rng.choice(live)
+        if rng.random() < 0.1:
+            record.status, record.ended = rng.choice(["stopped", "completed", "failed"]), 1.0
+            retention.ended(record.number)
+        elif rng.random() < 0.2:
+            record.status = rng.choice(["paused", "running"])
+        else:
+            step = record.last_step + 10
+            loss = rng.choice([1.0, rng.random(), float("nan")])
+            record.reports.append(Report(step, {"select_loss": loss}, CONTINUE, 0.0))
+            write(run, record.number, step)
+            written.add((record.number, step))
+            retention.saved(record.number, step)
+        kept, best = worth_keeping(records, written, 2)
+        assert on_disk(run, records) == kept and len(best) <= 2
+    assert on_disk(run, records) < written
+
+
+def test_a_restart_deletes_what_a_killed_driver_had_not(tmp_path):
+    run, records = RunDirectory(tmp_path), {0: record_of(0), 1: record_of(1)}
+    for step in (10, 20, 30):
+        write(run, 0, step)
+        loss = {10: 1.0, 20: 3.0, 30: 2.0}[step]
+        records[0].reports.append(Report(step, {"select_loss": loss}, CONTINUE, 0.0))
+    write(run, 1, 10)
+    (run.checkpoints(1) / ".step-000020.partial").mkdir()
+    Retention(run, records, keep_best=1)
+    assert on_disk(run, records) == {(0, 10), (0, 30), (1, 10)}, "a step not reported yet stays"
+    assert not list(run.checkpoints(1).glob(".step-*"))
+
+
+def test_the_copy_a_branch_began_from_goes_with_its_end(tmp_path):
+    run, records = RunDirectory(tmp_path), {0: record_of(0), 1: record_of(1)}
+    write(run, 0, 10)
+    (checkpoint.folder_of(run.checkpoints(0), 10) / "model").write_text("weights")
+    checkpoint.link(run.checkpoints(0), 10, run.origin(1))
+    checkpoint.link(run.checkpoints(0), 10, run.origin(1))
+    retention = Retention(run, records, keep_best=1)
+    records[0].status, records[0].ended = "stopped", 1.0
+    retention.ended(0)
+    assert on_disk(run, records) == set()
+    kept = checkpoint.folder_of(run.origin(1), 10) / "model"
+    assert kept.read_text() == "weights", "deleting the donor's leaves it"
+    records[1].status, records[1].ended = "completed", 1.0
+    retention.ended(1)
+    assert not run.origin(1).exists()
