@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install quickstart check test wheel clean
+.PHONY: help install quickstart check test test-all wheel clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,10 @@ check: $(INSTALLED) ## lint, types, architecture
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_architecture.py tests/test_shipped.py
 
-test: $(INSTALLED) ## every test that runs on two cores
+test: $(INSTALLED) ## every test but those that take minutes each
+	$(BIN)/pytest tests -n 2 --dist loadfile -m "not slow"
+
+test-all: $(INSTALLED) ## every test that runs on two cores
 	$(BIN)/pytest tests -n 2 --dist loadfile
 
 wheel: $(INSTALLED) ## build dist/*.whl

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -94,14 +95,35 @@ def stop(
     typer.echo(f"{found.name} is stopped; go on with: neft-ray sweep --resume {found.root}")
 
 
-def report(run: Run = "latest", storage: Storage = DEFAULT_STORAGE) -> None:
-    """Write a run's report anew and print its findings; works while the sweep goes on."""
-    from neft_ray.report import summary_lines, write_report
+def report(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders, names in the storage, or 'latest'.", show_default="latest"),
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where several are compared; default: <storage>/comparison."),
+    ] = None,
+) -> None:
+    """Write a run's report anew and print its findings; of several runs, compare them.
 
-    found = find_run(run, storage)
-    for line in summary_lines(write_report(found)):
+    Works while a sweep goes on.
+    """
+    from neft_ray.report import compare_runs, summary_lines, write_report
+
+    found = [find_run(run, storage) for run in runs or ["latest"]]
+    if len(found) > 1:
+        folder = out or storage / "comparison"
+        for line in compare_runs(found, folder):
+            typer.echo(line)
+        typer.echo(f"report   {folder / 'index.html'}")
+        return
+    if out is not None:
+        raise bad_input("--out", "one run's report lies in its own folder", "name several runs")
+    for line in summary_lines(write_report(found[0])):
         typer.echo(line)
-    typer.echo(f"report   {found.report / 'index.html'}")
+    typer.echo(f"report   {found[0].report / 'index.html'}")
 
 
 def ui(
