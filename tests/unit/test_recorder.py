@@ -106,11 +106,11 @@ def test_metrics_are_shown_in_sections(name, shown):
 def test_the_first_worker_of_every_node_writes_that_nodes_metrics(
     rank, node, local, written, tmp_path, monkeypatch
 ):
-    from neft_ray.worker import _metrics_log
+    from neft_ray.train.outputs import metrics_log
 
     monkeypatch.setenv("NODE_RANK", node)
     monkeypatch.setenv("LOCAL_RANK", local)
-    with _metrics_log(SimpleNamespace(rank=rank), tmp_path) as log:
+    with metrics_log(SimpleNamespace(rank=rank), tmp_path) as log:
         log(1, {"loss": 1.0}, {"system/a/cpu": 2.0})
     files = {path.name: next(read_points(path)).metrics for path in tmp_path.iterdir()}
     assert files == written
