@@ -7,7 +7,7 @@ from warnings import catch_warnings, simplefilter
 
 import torch
 
-from neft_ray.config.trial import LoraConfig
+from neft_ray.config.lora import LoraConfig
 from neft_ray.errors import bad_input
 
 

@@ -134,11 +134,22 @@ class SupervisedLM(nn.Module):
         """
         if self._direct_head is None:  # parameters may be in shards before the first forward
             self._direct_head = _head_is_plain(self.model, tokens_BT.device)
-        autocast = torch.autocast(
-            tokens_BT.device.type, self.dtype, enabled=self.dtype != torch.float32
-        )
-        with autocast:
+        with self._autocast(tokens_BT.device):
             return self._row_losses(tokens_BT, targets_BT)
+
+    def generate(self, input_ids: Tensor, **options: Any) -> Tensor:
+        """Return what the Hugging Face model's `generate` does with its options: [B, T + new].
+
+        Where parameters are sharded, this method is to be wrapped as the forward is.
+        """
+        with self._autocast(input_ids.device):
+            generated: Tensor = self.model.generate(  # type: ignore[operator]
+                input_ids=input_ids, **options
+            )
+        return generated
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def _row_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
         rows_N, before_N = targets_BT[:, 1:].nonzero(as_tuple=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import math
-import os
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,27 +13,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import torch
 
 from neft_ray.config.trial import TrialConfig
 from neft_ray.data.prepare import TokenizedData
 from neft_ray.errors import StorageError, UserError
+from neft_ray.generate import measure_answers
 from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, FAILED, HALTED, STOPPED
-from neft_ray.noise import EmbeddingNoise
+from neft_ray.noise import regularised
 from neft_ray.run_directory import CANCEL_FILE
 from neft_ray.strategy.base import Engine
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
 from neft_ray.strategy.roll_call import naming_the_lost
 from neft_ray.system_metrics import SystemMetrics
-from neft_ray.tracking.points import MetricsLog, node_points_file
 from neft_ray.train.alpha import wrong_alpha
 from neft_ray.train.checkpoint import load_latest
 from neft_ray.train.contents import State
 from neft_ray.train.loop import num_steps, tokens_trained, train
-from neft_ray.train.metrics import RowLosses, evaluate
+from neft_ray.train.metrics import evaluate
+from neft_ray.train.outputs import metrics_log
 from neft_ray.train.reports import Reports
 
 logger = logging.getLogger("neft_ray")
@@ -50,6 +49,8 @@ class Order:
     data_folder: str
     with_report: bool
     """Evaluate the report split too: finalists only."""
+    generated_rows: int = 0
+    """Rows of the report split to answer at the trial's end: finalists only."""
     origin: str = ""
     """The folder of checkpoints of another trial to begin from; empty: begin with the model."""
     origin_hash: str = ""
@@ -135,7 +136,6 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
 def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tuple[str, str]:
     folder, training = Path(order.trial_folder), config.training
     data = TokenizedData.load(Path(order.data_folder))
-    noise = EmbeddingNoise.of(config.noise, training.seed)
     report = partial(link.report, engine, order.number)
     reports = Reports(engine, folder / "checkpoints", training.async_checkpoints, report)
     state = load_latest(engine, folder / "checkpoints", config.config_hash)
@@ -150,7 +150,8 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
         return STOPPED, ""
     if state and not math.isfinite(state.metrics["select_loss"]):
         return DIVERGED, f"the select loss is not finite at step {done}"
-    with noise.attached(engine.plain.embedding), _metrics_log(engine, folder) as log, reports:
+    embedding = engine.plain.embedding
+    with regularised(embedding, config) as noise, metrics_log(engine, folder) as log, reports:
         for metrics in train(engine, data, noise, config, done):
             step = int(metrics.pop("step"))
             log(step, metrics, system.due())
@@ -163,8 +164,11 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
                     return STOPPED, ""
                 results, rows = evaluate(engine, data, config, order.with_report)
                 results["tokens_trained"] = float(tokens_trained(data, config, step))
+                if step == last:
+                    results |= measure_answers(engine, data, config, order.generated_rows, folder)
                 log(step, results)
-                _save_rows(engine, folder, step, rows)
+                if rows is not None and engine.rank == 0:
+                    rows.save(folder / "report_rows", step)
                 state = State(step, config.config_hash, results)
                 if reports.add(state) and step < last:
                     return STOPPED, ""
@@ -189,37 +193,6 @@ def _device(config: TrialConfig) -> torch.device:
 def order_fields(order: Order) -> dict[str, Any]:
     """Return an order as plain values."""
     return asdict(order)
-
-
-@contextmanager
-def _metrics_log(engine: Engine, folder: Path) -> Iterator[Any]:
-    """Yield `log(step, metrics, own)`: rank 0 writes both, another node's first worker its own."""
-    node, first = int(os.environ.get("NODE_RANK", 0)), os.environ.get("LOCAL_RANK", "0") == "0"
-    if engine.rank > 0 and not (node and first):
-        yield lambda step, metrics, own=None: None
-        return
-    log = MetricsLog(node_points_file(folder, node if engine.rank else 0))
-
-    def write(step: int, metrics: dict[str, float], own: dict[str, float] | None = None) -> None:
-        log.log(step, ({} if engine.rank else metrics) | (own or {}))
-
-    try:
-        yield write
-    finally:
-        log.close()
-
-
-def _save_rows(engine: Engine, folder: Path, step: int, rows: RowLosses | None) -> None:
-    if engine.rank > 0 or rows is None:
-        return
-    folder = folder / "report_rows"
-    unfinished = folder / f".step-{step:06d}.npz"
-    try:
-        folder.mkdir(exist_ok=True)
-        np.savez(unfinished, sample_ids=rows.sample_ids, losses=rows.losses, counts=rows.counts)
-        unfinished.rename(folder / f"step-{step:06d}.npz")
-    except OSError as error:
-        raise StorageError.of(folder, error) from error
 
 
 def _rank() -> int:

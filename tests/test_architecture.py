@@ -17,7 +17,7 @@ TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FIL
 
 # A part (a module or a package) imports itself and parts of lower layers, never a sibling.
 LAYERS = [
-    "__init__ errors schedules system_metrics",
+    "__init__ errors schedules system_metrics textstats",
     "config",
     "noise data optim tracking journal run_directory lora",
     "model",  # above data: its loss reads micro-batches
@@ -25,13 +25,18 @@ LAYERS = [
     "train generate memory",
     "worker export",
     "sweep plan report",
-    "pipeline terminal",
+    "pipeline terminal cost",
     "cli",
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts.split()}
 
 # Where a name that is imported differs from the name that is installed.
-INSTALLED_AS = {"yaml": "pyyaml", "pydantic_core": "pydantic", "sklearn": "scikit-learn"}
+INSTALLED_AS = {
+    "yaml": "pyyaml",
+    "pydantic_core": "pydantic",
+    "rouge_score": "rouge-score",
+    "sklearn": "scikit-learn",
+}
 
 # Not installed everywhere: each with its one home, which is imported inside functions alone.
 OPTIONAL = {"triton": "noise/kernel.py"}

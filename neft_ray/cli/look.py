@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,8 +13,21 @@ from rich.table import Table
 
 from neft_ray.cli.options import DEFAULT_STORAGE, Run, Storage
 from neft_ray.cli.view import trials_table
+from neft_ray.config.load import load_sweep
+from neft_ray.cost.pace import Pace
+from neft_ray.cost.schedule import seconds_left, slots_of
+from neft_ray.cost.text import time_text
 from neft_ray.errors import bad_input
-from neft_ray.journal import RUNNING, is_finished, read_records
+from neft_ray.journal import (
+    RUNNING,
+    Event,
+    TrialRecord,
+    is_finished,
+    read_events,
+    read_records,
+    reduce_events,
+)
+from neft_ray.plan import make_plan
 from neft_ray.run_directory import CANCEL_FILE, RunDirectory, find_run, find_runs, trial_name
 
 STOP_TIMEOUT_SECONDS = 120.0
@@ -35,8 +49,12 @@ def status(run: Run = "latest", storage: Storage = DEFAULT_STORAGE) -> None:
     """Show a run's trials."""
     found = find_run(run, storage)
     console = Console()
+    events = list(read_events(found.journal_file))
+    records = reduce_events(events)
     console.print(f"{found.root}: {_state(found)}", highlight=False)
-    console.print(trials_table(read_records(found.journal_file).values()))
+    console.print(trials_table(records.values()))
+    if found.manifest.get("kind") == "sweep" and not is_finished(found.journal_file):
+        console.print(_time_left(found, events, records), highlight=False)
 
 
 def logs(
@@ -77,14 +95,35 @@ def stop(
     typer.echo(f"{found.name} is stopped; go on with: neft-ray sweep --resume {found.root}")
 
 
-def report(run: Run = "latest", storage: Storage = DEFAULT_STORAGE) -> None:
-    """Write a run's report anew and print its findings; works while the sweep goes on."""
-    from neft_ray.report import summary_lines, write_report
+def report(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Folders, names in the storage, or 'latest'.", show_default="latest"),
+    ] = None,
+    storage: Storage = DEFAULT_STORAGE,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where several are compared; default: <storage>/comparison."),
+    ] = None,
+) -> None:
+    """Write a run's report anew and print its findings; of several runs, compare them.
 
-    found = find_run(run, storage)
-    for line in summary_lines(write_report(found)):
+    Works while a sweep goes on.
+    """
+    from neft_ray.report import compare_runs, summary_lines, write_report
+
+    found = [find_run(run, storage) for run in runs or ["latest"]]
+    if len(found) > 1:
+        folder = out or storage / "comparison"
+        for line in compare_runs(found, folder):
+            typer.echo(line)
+        typer.echo(f"report   {folder / 'index.html'}")
+        return
+    if out is not None:
+        raise bad_input("--out", "one run's report lies in its own folder", "name several runs")
+    for line in summary_lines(write_report(found[0])):
         typer.echo(line)
-    typer.echo(f"report   {found.report / 'index.html'}")
+    typer.echo(f"report   {found[0].report / 'index.html'}")
 
 
 def ui(
@@ -118,6 +157,21 @@ def _cancel(run: RunDirectory, trial: str) -> None:
         raise bad_input(run.root, f"{trial} is not running", remedy)
     (run.root / "trials" / trial / CANCEL_FILE).touch()
     typer.echo(f"{trial} stops within a step")
+
+
+def _time_left(run: RunDirectory, events: list[Event], records: dict[int, TrialRecord]) -> str:
+    """Say how long the rest takes at the speed so far, of a run that goes on or could."""
+    speed = Pace(records.values()).speed()
+    if speed is None:
+        return "time left: unknown before the second evaluation of a trial"
+    config = load_sweep(run.config_file)
+    last = [record for record in records.values() if record.reports][-1]
+    num_steps = max(record.num_steps for record in records.values())
+    tokens = last.reports[-1].metrics.get("tokens_trained", 0.0) / last.last_step * num_steps
+    plan = make_plan(config, num_steps, max(1, round(tokens)))
+    slots = slots_of(events)
+    left = seconds_left(plan, list(records.values()), slots, speed)
+    return f"about {time_text(left)} left with {slots} {'slot' if slots == 1 else 'slots'}"
 
 
 def _state(run: RunDirectory) -> str:

@@ -3,42 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
+from neft_ray.config.arm_checks import (
+    ARMS,
+    CONTROLS,
+    arm_names,
+    control_arms,
+    control_beside_space,
+    control_in_space,
+    equal_arms,
+    searched_and_fixed_keys,
+)
 from neft_ray.config.arm_space import MAX_GRID_POINTS
-from neft_ray.config.explain import explain, nearest_trial_key, shown
+from neft_ray.config.explain import explain
 from neft_ray.config.keys import TRIAL_KEYS, describe, hint_of, tag_of, takes
 from neft_ray.config.places import Finding, Path
 from neft_ray.config.schedulers import Paced, Population
 from neft_ray.config.searchers import GridSearch
-from neft_ray.config.space import Choice, Domain, LogUniform, Uniform, Value
+from neft_ray.config.space import Choice, Domain, LogUniform, Uniform
 from neft_ray.config.space_checks import SPACE_CHECKS, points_to_build
 from neft_ray.config.strategy import DeepspeedConfig, FsdpConfig
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 
-_ABSENT = object()
 _SPACE: Path = ("sweep", "space")
-_CONTROL: Path = ("sweep", "control")
-SHARED_KEYS = {
-    "training.seed": "write it under `training`; `sweep.finalists.seeds` lists further seeds",
-    "workers.num": "write it under `workers`; slots are of one size",
-    "workers.gpus": "write it under `workers`; slots are of one size",
-    "workers.cpus": "write it under `workers`; slots are of one size",
-    "workers.timeout_seconds": "write it under `workers`; slots are of one size",
-    "training.eval_every_steps": "write it under `training`; trials compare at the same steps",
-    "training.async_checkpoints": "write it under `training`; it changes no curve",
-    "changes": "search α and learning rate with `scheduler: {kind: pbt}`",
-} | {
-    key: "write it under `strategy`; it spreads a trial and tunes nothing"
-    for key in TRIAL_KEYS
-    if key.startswith("strategy.")
-}
-"""Keys that have one value in all trials of a sweep, and what to do instead."""
 
 
 def cross_check(config: SweepConfig, doubted: Callable[[Path], bool]) -> Iterator[Finding]:
@@ -46,16 +39,6 @@ def cross_check(config: SweepConfig, doubted: Callable[[Path], bool]) -> Iterato
     for check, needs in _CHECKS.items():
         if not any(map(doubted, needs)):
             yield from check(config)
-
-
-def _keys(config: SweepConfig) -> Iterator[Finding]:
-    """What the space searches and the control arm fixes are settings of the trial."""
-    for place, keys in ((_SPACE, config.sweep.space), (_CONTROL, config.sweep.control or {})):
-        for key in keys:
-            if key not in TRIAL_KEYS:
-                yield Finding((*place, key), "not a setting of the trial", nearest_trial_key(key))
-            elif key in SHARED_KEYS:
-                yield Finding((*place, key), "must be the same in all trials", SHARED_KEYS[key])
 
 
 def _ranges(config: SweepConfig) -> Iterator[Finding]:
@@ -74,14 +57,15 @@ def _ranges(config: SweepConfig) -> Iterator[Finding]:
 
 def _values(config: SweepConfig) -> Iterator[Finding]:
     """A trial can be built at every point of a grid, at every choice and end of a range."""
-    control = {k: v for k, v in (config.sweep.control or {}).items() if k in TRIAL_KEYS}
     space = {k: d for k, d in config.sweep.space.items() if k in TRIAL_KEYS and _drawable(k, d)}
-    beside = {key: domain for key, domain in space.items() if key not in control}
     trial = config.trial
     for point in points_to_build(space, config, {}):
-        yield from _build(trial, point, ())
-    for point in points_to_build(beside, config, control) if control else ():
-        yield from _build(trial, {**point, **control}, control)
+        yield from _build(trial, point, {})
+    for arm in control_arms(config):
+        fixed = {key: value for key, value in arm.fixed.items() if key in TRIAL_KEYS}
+        beside = {key: domain for key, domain in space.items() if key not in fixed}
+        for point in points_to_build(beside, config, fixed) if fixed else ():
+            yield from _build(trial, {**point, **fixed}, dict.fromkeys(fixed, arm.place))
 
 
 def _grid_size(config: SweepConfig) -> Iterator[Finding]:
@@ -147,34 +131,9 @@ def _params_dtype(config: SweepConfig) -> Iterator[Finding]:
         yield Finding(("strategy", "params_dtype"), what, remedy)
 
 
-def _control_in_space(config: SweepConfig) -> Iterator[Finding]:
-    """What the control arm fixes varies in the treatment arm."""
-    for key, value in (config.sweep.control or {}).items():
-        domain = config.sweep.space.get(key)
-        if isinstance(domain, Choice) and set(domain.choice) == {value}:
-            yield _same_in_both_arms(key, value, f"give sweep.space.{key} other choices")
-
-
-def _control_beside_space(config: SweepConfig) -> Iterator[Finding]:
-    """What the control arm fixes and the space does not search differs from the base trial."""
-    if not config.sweep.space.keys() <= TRIAL_KEYS.keys():
-        return  # a misspelt key may be the one that is fixed
-    for key, value in (config.sweep.control or {}).items():
-        if key in TRIAL_KEYS and key not in config.sweep.space:
-            base: object = config
-            for word in key.split("."):
-                base = getattr(base, word, _ABSENT)  # a section that is left out has no settings
-            if base == value:
-                yield _same_in_both_arms(key, value, "fix another value, or search this key")
-
-
-def _same_in_both_arms(key: str, value: Value | None, remedy: str) -> Finding:
-    what = f"{shown(value)} is also the only value of the treatment arm"
-    return Finding((*_CONTROL, key), what, remedy)
-
-
 _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
-    _keys: (),
+    searched_and_fixed_keys: (),
+    arm_names: (CONTROLS,),
     _ranges: (),
     _grid_size: (),
     _values: (),
@@ -182,25 +141,32 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     _rungs: (("sweep", "scheduler"), ("training",)),
     _shards_in_host_memory: (("strategy",), ("workers",)),
     _async_checkpoints: (("training",), ("strategy",)),
-    _params_dtype: (("strategy",), ("model",), _SPACE, _CONTROL),
-    _control_in_space: (_SPACE, _CONTROL),
-    _control_beside_space: (_SPACE, _CONTROL, *((name,) for name in TrialConfig.model_fields)),
+    _params_dtype: (("strategy",), ("model",), *ARMS),
+    control_in_space: ARMS,
+    control_beside_space: (*ARMS, *((name,) for name in TrialConfig.model_fields)),
+    equal_arms: ARMS,
     **SPACE_CHECKS,
 }
 """Each rule with the settings that must be sound. The others judge every key by itself."""
 
 
 def _build(
-    trial: TrialConfig, values: Mapping[str, Any], control: Collection[str]
+    trial: TrialConfig, values: Mapping[str, Any], fixed: Mapping[str, Path]
 ) -> Iterator[Finding]:
-    """Build a trial; yield what is wrong, at the key of the space or control arm it comes from."""
+    """Build a trial; yield what is wrong, at the key it comes from.
+
+    Args:
+        trial: The base trial.
+        values: Replace its own.
+        fixed: Where the values stand that an arm fixes; the others are the space's.
+    """
     try:
         trial.with_values(values)
     except ValidationError as error:
         for found in explain(error):
             words = {key: zip(key.split("."), found.path, strict=False) for key in values}
             key = max(words, key=lambda key: sum(one == other for one, other in words[key]))
-            yield replace(found, path=(*(_CONTROL if key in control else _SPACE), key))
+            yield replace(found, path=(*fixed.get(key, _SPACE), key))
 
 
 def _drawable(key: str, domain: Domain) -> bool:

@@ -62,13 +62,13 @@ def follow(location: Path) -> Target:
 
 
 def split_key(text: str) -> Path:
-    """Split a dotted key; below `sweep.space` and `sweep.control` the trial's keys stay whole."""
+    """Split a dotted key; below `sweep.space` and the control arms the trial's keys stay whole."""
     path: Path = ()
     hint: Hint = SweepConfig
     words = text.split(".")
     while words:
         size = 1
-        if _is_mapping(hint):
+        if _is_mapping(hint) and not _is_mapping(_item_hint(hint)):
             sizes = range(len(words), 0, -1)
             size = next((n for n in sizes if ".".join(words[:n]) in TRIAL_KEYS), len(words))
         key = ".".join(words[:size])

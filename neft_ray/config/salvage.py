@@ -8,7 +8,9 @@ from typing import Any
 from neft_ray.config.places import Finding, Path
 from neft_ray.config.sweep import SearchConfig, SweepConfig
 
-_DIVIDED: tuple[Path, ...] = ((), ("sweep",), ("sweep", "space"), ("sweep", "control"))
+_DIVIDED: tuple[Path, ...] = (
+    *((), ("sweep",), ("sweep", "space"), ("sweep", "control"), ("sweep", "controls")),
+)
 """A fault below these costs the one key it is at; elsewhere it costs the whole section."""
 
 _STAND_IN = {"name": "x", "model": {"path": "x"}, "data": {"train": "x"}}

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 from pydantic_core import CoreSchema
 
-from neft_ray.config.checks import SHARED_KEYS
+from neft_ray.config.arm_checks import SHARED_KEYS
 from neft_ray.config.keys import TRIAL_KEYS
 from neft_ray.config.sweep import SweepConfig
 
@@ -28,11 +28,15 @@ class _Generator(GenerateJsonSchema):
 
 
 def sweep_schema() -> dict[str, Any]:
-    """Return the schema of a sweep file, in which the space and the control arm list every key."""
+    """Return the schema of a sweep file, in which the space and the arms list every key."""
     schema = SweepConfig.model_json_schema(schema_generator=_Generator)
     search = schema["$defs"]["SearchConfig"]["properties"]
-    control = next(part for part in search["control"]["anyOf"] if part["type"] == "object")
-    for mapping, name in ((search["space"], "Domain"), (control, "Value")):
+    control, controls = (
+        next(part for part in search[key]["anyOf"] if part["type"] == "object")
+        for key in ("control", "controls")
+    )
+    further = controls["additionalProperties"]
+    for mapping, name in ((search["space"], "Domain"), (control, "Value"), (further, "Value")):
         schema["$defs"][name] = mapping["additionalProperties"]
         mapping["additionalProperties"] = False
         mapping["properties"] = {

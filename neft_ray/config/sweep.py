@@ -83,7 +83,7 @@ class SearchConfig(Section):
     """Fixed values of the control arm, such as `{noise.alpha: 0}`: same space, same budget."""
     controls: dict[Name, Annotated[dict[str, Value | None], Field(min_length=1)]] | None = None
     """Further arms by name, each with its fixed values and the same budget: is it the noise of the
-    paper that helps, or any regulariser?"""
+    paper that helps, or any regulariser? Names are up to 40 letters, digits, `_` and `-`."""
     warm_start: tuple[Name, ...] = ()
     """Runs (folders) whose trials the searcher is told of at the start."""
     objective: ObjectiveConfig = ObjectiveConfig()
@@ -144,12 +144,12 @@ class SweepConfig(TrialConfig):
         return value
 
     def values_of(self, key: str) -> set[Value | None]:
-        """Return what a setting is in the base trial, the control, and at the space's corners.
+        """Return what a setting is in the base trial, in every arm, and at the space's corners.
 
         Args:
             key: Dotted, of a setting that every trial has.
         """
         base = self.base_value(key)
         searched = self.sweep.space.get(key)
-        fixed = (self.sweep.control or {}).get(key, base)
-        return {base, fixed, *(searched.corners if searched else ())}
+        fixed = {values[key] for values in self.sweep.arms.values() if key in values}
+        return {base, *fixed, *(searched.corners if searched else ())}

@@ -12,30 +12,14 @@ from pydantic import Field
 from neft_ray.config.base import (
     Count,
     Fraction,
-    ListedOnce,
     Name,
     NonNegative,
     Positive,
     Section,
     Seed,
 )
+from neft_ray.config.lora import LoraConfig
 from neft_ray.config.strategy import DdpConfig, StrategyConfig
-
-
-class LoraConfig(Section):
-    """Low-rank adapters (LoRA, arXiv 2106.09685) on frozen base weights."""
-
-    rank: Count = 8
-    alpha: Positive = 16.0
-    """An adapter's output is multiplied by alpha / rank."""
-    dropout: Fraction = 0.0
-    """On the input of the adapters, while training."""
-    target_modules: (
-        Literal["all-linear"] | Annotated[tuple[Name, ...], Field(min_length=1), ListedOnce]
-    ) = "all-linear"
-    """Names of the modules that get adapters; `all-linear`: all but the output layer."""
-    modules_to_save: Annotated[tuple[Name, ...], ListedOnce] = ()
-    """Names of modules that are trained whole, such as `embed_tokens`."""
 
 
 class ModelConfig(Section):
@@ -55,6 +39,14 @@ class ModelConfig(Section):
     about a third more time, the same numbers."""
     lora: LoraConfig | None = None
     """Train adapters instead of the whole model; null: the whole model."""
+    embedding_dropout: Fraction = 0.0
+    """Chance of each entry of a token embedding to be 0 in a training forward, the others scaled
+    by 1/(1 − chance). A control: is it NEFTune that helps, or any regulariser?"""
+
+    @property
+    def base(self) -> Self:
+        """The model that is loaded: without what a trial puts on it."""
+        return self.model_copy(update={"lora": None, "embedding_dropout": 0.0})
 
 
 class SplitConfig(Section):

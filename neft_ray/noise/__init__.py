@@ -8,10 +8,12 @@ The noise of a sequence is a pure function of (seed, optimizer step, sample id, 
 every device: independent of rank, micro-batch, call order and every other use of randomness.
 
 `segments` says where sequences lie, `draws` makes keyed unit noise, `add` adds it (`kernel` on a
-GPU), `telemetry` measures what became of it, `hook` and `follow` put it on a model.
+GPU), `telemetry` measures what became of it, `hook` and `follow` put it on a model. `dropout` is
+another regulariser with the same kind of key, to compare the noise with.
 """
 
 from neft_ray.noise.draws import DISTRIBUTIONS, Key
+from neft_ray.noise.dropout import EmbeddingDropout, regularised
 from neft_ray.noise.follow import following
 from neft_ray.noise.hook import EmbeddingNoise
 from neft_ray.noise.segments import NoiseError, Segment, Segments
@@ -19,6 +21,7 @@ from neft_ray.noise.telemetry import metrics_of
 
 __all__ = [
     "DISTRIBUTIONS",
+    "EmbeddingDropout",
     "EmbeddingNoise",
     "Key",
     "NoiseError",
@@ -26,4 +29,5 @@ __all__ = [
     "Segments",
     "following",
     "metrics_of",
+    "regularised",
 ]

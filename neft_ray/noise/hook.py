@@ -145,6 +145,14 @@ class EmbeddingNoise:
         self._segments = None
         return self._num_fired
 
+    @property
+    def announced(self) -> Segments | None:
+        """What the embedding reads in the forward that runs now; None if it is not announced.
+
+        A forward that runs inside a backward is one that is recomputed: it is the last one again.
+        """
+        return self._last if _is_recomputed() else self._segments
+
     def pop_sums(self, device: torch.device) -> Tensor:
         """Return what was measured since the last call, to be added over ranks: float64 [7]."""
         return self._meter.pop(device)
@@ -156,11 +164,9 @@ class EmbeddingNoise:
     def fire(self, output: Tensor) -> None:
         """Add the noise to a micro-batch's embeddings [B, T, d] in place, if it is announced.
 
-        A forward that runs inside a backward is one that is recomputed: it gets the noise of the
-        last forward announced, and does not count.
+        A forward that is recomputed gets the noise that it had, and does not count.
         """
-        recomputed = torch._C._current_graph_task_id() != -1
-        segments = self._last if recomputed else self._segments
+        recomputed, segments = _is_recomputed(), self.announced
         if segments is None:
             return
         self._num_fired += not recomputed
@@ -189,6 +195,10 @@ class EmbeddingNoise:
         with torch.no_grad():
             self.fire(output)
         return output
+
+
+def _is_recomputed() -> bool:
+    return bool(torch._C._current_graph_task_id() != -1)
 
 
 @torch.library.custom_op(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from neft_ray.report import Results, summary_lines
-from neft_ray.report.trials import Arm
-from neft_ray.report.words import configuration_text, headline, lift_sentences, loss_text
+from neft_ray.report.arms import Arm
+from neft_ray.report.phrases import configuration_text, loss_text
+from neft_ray.report.words import comparison_sentences, headline, lift_sentences
 
 MAX_CHARACTERS = 7900
 """MLflow cuts a tag off at 8000."""
@@ -33,6 +34,7 @@ def sweep_note(results: Results, remarks: Sequence[str] = ()) -> str:
     lines += ["", "Losses are nats per supervised token, noise off.", ""]
     if results.lift:
         lines += [f"* {sentence}" for sentence in lift_sentences(results.lift)]
+    lines += [f"* {sentence}" for sentence in comparison_sentences(results)]
     lines += [f"* {remark}" for remark in remarks]
     text = "\n".join(lines)
     return text if len(text) <= MAX_CHARACTERS else text[: MAX_CHARACTERS - 1] + "…"

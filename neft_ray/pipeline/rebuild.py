@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from neft_ray.config.load import load_sweep
 from neft_ray.errors import bad_input
 from neft_ray.journal import TrialRecord
 from neft_ray.run_directory import RunDirectory, trial_name
@@ -23,12 +24,14 @@ def rebuild_trial(run: RunDirectory, record: TrialRecord, address: str | None) -
         raise bad_input(run.trial(record.number), "was never evaluated", "choose another trial")
     config = run.trial_config(record.number)
     data = DataCache(run.root.parent / "cache")
+    num_answers = load_sweep(run.config_file).sweep.finalists.generated_rows
     order = Order(
         number=record.number,
         config_json=config.canonical_json,
         trial_folder=str(run.trial(record.number)),
         data_folder=str(data.folder(config)),
-        with_report=False,
+        with_report="report_loss" in best.metrics,
+        generated_rows=num_answers if "answer_words" in best.metrics else 0,
     )
     with run.owned(), ray_cluster(address) as cluster:
         cluster.num_slots(config.workers, None)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from neft_ray.errors import bad_input
-from neft_ray.report.figures import draw_pictures
+from neft_ray.report.compare import write_comparison
+from neft_ray.report.document import results_json
+from neft_ray.report.figures import draw_pictures, headline_files
+from neft_ray.report.files import write_files
 from neft_ray.report.page import render
 from neft_ray.report.results import Results, gather
-from neft_ray.report.tables import evaluations_csv, results_json, trials_csv
-from neft_ray.report.words import summary_lines
+from neft_ray.report.tables import evaluations_csv, lift_csv, measures_csv, trials_csv
+from neft_ray.report.words import headline, summary_lines
 from neft_ray.run_directory import RunDirectory
 
-__all__ = ["Results", "gather", "summary_lines", "write_report"]
+__all__ = ["Results", "compare_runs", "gather", "summary_lines", "write_report"]
 
 
 def write_report(run: RunDirectory) -> Results:
     """Write a run's report into its directory, of a run that has ended or not.
 
-    `index.html` holds its pictures and needs no other file; beside it lie the pictures as PNG,
-    `trials.csv`, `evaluations.csv` and `results.json`. Each file appears whole or not at all.
+    `index.html` holds its pictures and needs no other file; beside it lie the pictures as PNG, the
+    first one also as PDF and SVG, the numbers as CSV and `results.json`. Each file appears whole or
+    not at all.
 
     Raises:
         UserError: If a file of the run is damaged, or the report cannot be written.
@@ -27,23 +31,26 @@ def write_report(run: RunDirectory) -> Results:
     results = gather(run)
     pictures = list(draw_pictures(results))
     files = {f"{picture.name}.png": picture.png for picture in pictures}
+    files |= headline_files(results)
     texts = {
         "trials.csv": trials_csv(results.trials),
         "evaluations.csv": evaluations_csv(results.trials),
+        "lift.csv": lift_csv(results.comparisons),
+        "measures.csv": measures_csv(results.comparisons),
         "results.json": results_json(results),
         "index.html": render(results, pictures),
     }
     files |= {name: text.encode() for name, text in texts.items()}
-    try:
-        run.report.mkdir(exist_ok=True)
-        for name, content in files.items():
-            _replace(run.report / name, content)
-    except OSError as error:
-        raise bad_input(run.report, f"cannot be written: {error}", "free some space") from None
+    write_files(run.report, files)
     return results
 
 
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    partial.replace(path)
+def compare_runs(runs: Sequence[RunDirectory], folder: Path) -> list[str]:
+    """Write a page that compares runs into a folder; return what each found, a line each.
+
+    Raises:
+        UserError: If a file of a run is damaged, or the page cannot be written.
+    """
+    sweeps = [gather(run) for run in runs]
+    write_comparison(sweeps, folder)
+    return [f"{sweep.name}: {headline(sweep)}" for sweep in sweeps]

@@ -1,21 +1,19 @@
-"""From the finalists of both arms to the lift: which runs are paired, and which cannot be."""
+"""From the finalists of two arms to the lift: which runs are paired, and which cannot be."""
 
 from __future__ import annotations
 
-import math
 import zipfile
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from neft_ray.config.sweep import FinalistsConfig
 from neft_ray.journal import COMPLETED, DIVERGED
+from neft_ray.report.arms import Arm, best_configuration
 from neft_ray.report.lift import Difference, Floats, Pair, difference_of
-from neft_ray.report.trials import Arm, Trial
+from neft_ray.report.trials import Trial
 from neft_ray.run_directory import RunDirectory
 
 
@@ -36,11 +34,12 @@ class Rows:
 
 @dataclass(frozen=True)
 class Lift:
-    """Finalists of both arms compared on the report split, which no decision saw."""
+    """Finalists of two arms compared on the report split, which no decision saw."""
 
     treatment: tuple[Trial, ...]
-    """The runs of the arm's best configuration, one per seed."""
+    """The runs of the first arm's best configuration, one per seed."""
     control: tuple[Trial, ...]
+    """The same of the arm that it is compared with."""
     num_planned_seeds: int
     at_best: Difference | None
     """Each run at its step of lowest select loss: early stopping in both arms."""
@@ -56,22 +55,18 @@ class NoLift(Exception):
     """There is nothing to compare; the message says why."""
 
 
-def measure_lift(
-    run: RunDirectory, treatment: Arm, control: Arm | None, config: FinalistsConfig
-) -> Lift:
+def measure_lift(run: RunDirectory, treatment: Arm, control: Arm, config: FinalistsConfig) -> Lift:
     """Return the lift over all pairs of finalists that have ended so far.
 
     Args:
         run: Where the rows lie.
-        treatment: The arm that searched the whole space.
+        treatment: The arm that the lift is of.
         control: The arm that it is compared with.
         config: How many were asked for.
 
     Raises:
         NoLift: If there is nothing to compare yet, or ever.
     """
-    if control is None:
-        raise NoLift("this sweep has no control arm")
     for arm in (treatment, control):
         if not arm.finalists:
             raise NoLift(f"the {arm.name} arm {_why_no_finalists(arm, config)}")
@@ -106,26 +101,6 @@ def _compare(
     counts = ours[seeds[0]].counts if seeds else np.zeros(0)
     diverged = (treatment.diverged_seeds - ours.keys(), control.diverged_seeds - theirs.keys())
     return difference_of(pairs, counts, (len(diverged[0]), len(diverged[1])))
-
-
-def best_configuration(arm: Arm) -> tuple[Trial, ...]:
-    """Return the runs of an arm's finalist configuration with the best mean objective.
-
-    Configurations are ranked by their finished runs: those with more of them first, so that one
-    lucky early run does not win.
-    """
-    by_values: dict[tuple[tuple[str, Any], ...], list[Trial]] = defaultdict(list)
-    for trial in arm.finalists:
-        by_values[tuple(sorted(trial.values.items()))].append(trial)
-
-    def rank(trials: list[Trial]) -> tuple[int, float, int]:
-        losses = [t.record.objective(arm.at) for t in trials if t.status in (COMPLETED, DIVERGED)]
-        mean = math.fsum(losses) / len(losses) if losses else math.inf
-        first = trials[0].record.number
-        return -len(losses), mean if math.isfinite(mean) else math.inf, first
-
-    best = min(list(by_values.values()), key=rank)
-    return tuple(sorted(best, key=lambda trial: trial.record.seed))
 
 
 @dataclass(frozen=True)

@@ -143,10 +143,10 @@ def _row_weights(random: np.random.Generator, size: int, num_rows: int) -> Float
 
 def _widening(number: int) -> float:
     """Return what makes a bootstrap of `number` values as wide as Student's interval."""
-    return _t_quantile(number - 1) / _NORMAL_QUANTILE * math.sqrt(number / (number - 1))
+    return t_quantile(number - 1) / _NORMAL_QUANTILE * math.sqrt(number / (number - 1))
 
 
-def _t_quantile(freedom: int) -> float:
+def t_quantile(freedom: int) -> float:
     """Return Student's 97.5 % quantile (beyond the table by Cornish and Fisher, within 0.001)."""
     if freedom <= len(_T_QUANTILES):
         return _T_QUANTILES[freedom - 1]

@@ -3,47 +3,94 @@
 from __future__ import annotations
 
 import base64
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 from neft_ray.config.load import dump_sweep
-from neft_ray.report import words
-from neft_ray.report.figures.style import Picture
-from neft_ray.report.lift import Difference
+from neft_ray.report import phrases, words
+from neft_ray.report.figures.style import ARM_COLOURS, Picture
+from neft_ray.report.finalists import Lift
+from neft_ray.report.lift import HELPS, HURTS, NO_EVIDENCE, Difference
 from neft_ray.report.results import Results
 from neft_ray.report.tables import trial_row
-from neft_ray.report.trials import ALPHA, LEARNING_RATE
+from neft_ray.report.trials import ALPHA, LEARNING_RATE, Trial
 
 
 def render(results: Results, pictures: Sequence[Picture]) -> str:
     """Return the page with its pictures inside."""
-    environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(
-        loss=lambda loss: words.loss_text(float("nan") if loss is None else loss),
-        value=words.value_text,
-        embedded=_embedded,
-    )
-    template = resources.files("neft_ray.report").joinpath("page.html").read_text("utf-8")
     lift = results.lift
-    return environment.from_string(template).render(
+    return template("page.html").render(
         results=results,
         words=words,
+        phrases=phrases,
+        css=part("style.css"),
+        js=part("page.js"),
+        colours=ARM_COLOURS,
         pictures=pictures,
         sentences=words.lift_sentences(lift) if lift else [],
         verdict=_verdict(results),
-        comparisons=_comparisons(results),
+        comparisons=_named_differences(lift) if lift else [],
+        sides={HELPS: "first better", HURTS: "first worse", NO_EVIDENCE: "no evidence"},
         other_keys=_other_keys(results),
         rows=[(trial, trial_row(trial)) for trial in results.trials],
+        data={trial.name: _pointed_at(trial) for trial in results.trials},
         duration=_duration_text(results.seconds),
         config=dump_sweep(results.config),
         manifest=list(_flat(results.manifest)),
     )
+
+
+def part(name: str) -> str:
+    """Return the text of a file that pages are made of."""
+    return resources.files("neft_ray.report").joinpath(name).read_text("utf-8")
+
+
+def template(name: str) -> Template:
+    """Return a page to be filled in."""
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        loss=lambda loss: phrases.loss_text(float("nan") if loss is None else loss),
+        fixed=phrases.fixed_text,
+        value=phrases.value_text,
+        embedded=_embedded,
+        labelled=_labelled,
+    )
+    return environment.from_string(part(name))
+
+
+def _labelled(svg: str, alt: str) -> str:
+    """Return a picture's SVG element with a text for those who cannot see it."""
+    return svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1)
+
+
+def _pointed_at(trial: Trial) -> dict[str, Any]:
+    """Return what is said of a trial where one points at it."""
+    record = trial.record
+    series = {
+        metric: [
+            (step, loss)
+            for step, loss in zip(*record.series(metric), strict=True)
+            if math.isfinite(loss)
+        ]
+        for metric in ("select_loss", "train_eval_loss")
+    }
+    best = f"best select loss {phrases.loss_text(trial.best_select_loss)}"
+    return {
+        "arm": record.arm,
+        "phase": record.phase,
+        "status": trial.status,
+        "text": phrases.configuration_text(trial),
+        "best": f"{best} at step {record.best.step}" if record.best else "never evaluated",
+        "series": series,
+    }
 
 
 def _verdict(results: Results) -> str:
@@ -53,14 +100,12 @@ def _verdict(results: Results) -> str:
     return difference.verdict if difference else "not measured"
 
 
-def _comparisons(results: Results) -> list[tuple[str, Difference]]:
-    lift = results.lift
-    if lift is None:
-        return []
+def _named_differences(lift: Lift) -> list[tuple[str, Difference]]:
+    """Return what of a lift is known, each with what was compared."""
     named = {
         "both at their last step": lift.at_end,
         "both at their best step (early stopping)": lift.at_best,
-        "treatment at its last step, control at its best": lift.against_early_stopping,
+        "first at its last step, second at its best": lift.against_early_stopping,
     }
     return [(name, difference) for name, difference in named.items() if difference]
 

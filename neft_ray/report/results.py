@@ -6,15 +6,36 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from neft_ray.config.arm_space import num_trials
 from neft_ray.config.load import load_sweep
-from neft_ray.config.schedulers import Asha
-from neft_ray.config.searchers import GridSearch
-from neft_ray.config.space import grid_points
+from neft_ray.config.schedulers import Rungs
 from neft_ray.config.sweep import CONTROL, TREATMENT, SweepConfig
 from neft_ray.journal import read_events, reduce_events
+from neft_ray.report.arms import Arm, best_of
+from neft_ray.report.beside import MeasureDifference, compare_measures
 from neft_ray.report.finalists import Lift, NoLift, measure_lift
-from neft_ray.report.trials import Arm, Trial, best_of, fixed_values, read_trials
+from neft_ray.report.importance import Importance, importance_of
+from neft_ray.report.surrogate import NoSurface, Surface, surface_of
+from neft_ray.report.trials import Trial, fixed_values, read_trials
 from neft_ray.run_directory import RunDirectory
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The finalists of one arm against those of another."""
+
+    ours: Arm
+    theirs: Arm
+    lift: Lift | None
+    no_lift_reason: str
+    """Why there is no lift; empty if there is one."""
+    beside: tuple[MeasureDifference, ...]
+    """Measures at the last step; empty where an arm has no finalists."""
+
+    @property
+    def name(self) -> str:
+        """Such as `treatment − control`."""
+        return f"{self.ours.name} − {self.theirs.name}"
 
 
 @dataclass(frozen=True)
@@ -27,20 +48,44 @@ class Results:
     trials: tuple[Trial, ...]
     treatment: Arm
     control: Arm | None
+    further: tuple[Arm, ...]
+    """The arms of `sweep.controls`."""
+    comparisons: tuple[Comparison, ...]
+    """The treatment against the control first, if there is one; then each further control against
+    it, and the treatment against each."""
     is_finished: bool
     """Whether every trial there will be has ended."""
     rungs: tuple[int, ...]
     """Steps at which trials are compared; empty where every evaluation is one, or none."""
-    lift: Lift | None
-    no_lift_reason: str
-    """Why there is no lift; empty if there is one."""
+    importance: Importance
+    """Of the settings that the treatment arm searches."""
+    surface: Surface | None
+    """The treatment arm's loss over α and learning rate."""
+    no_surface_reason: str
     seconds: float
     """From the journal's first event to its last, interruptions included."""
 
     @property
     def arms(self) -> tuple[Arm, ...]:
-        """Treatment first."""
-        return (self.treatment, self.control) if self.control else (self.treatment,)
+        """Treatment first, then the control, then the further ones."""
+        control = (self.control,) if self.control else ()
+        return (self.treatment, *control, *self.further)
+
+    @property
+    def headline(self) -> Comparison | None:
+        """The treatment against the control; None in a sweep without one."""
+        first = self.comparisons[0] if self.comparisons else None
+        return first if first and first.theirs is self.control else None
+
+    @property
+    def lift(self) -> Lift | None:
+        """Of the treatment over the control."""
+        return self.headline.lift if self.headline else None
+
+    @property
+    def no_lift_reason(self) -> str:
+        """Why there is no lift; empty if there is one."""
+        return self.headline.no_lift_reason if self.headline else "this sweep has no control arm"
 
     @property
     def best(self) -> Trial | None:
@@ -58,7 +103,7 @@ class Results:
             differences = {"lift_at_best": self.lift.at_best, "lift_at_end": self.lift.at_end}
             for name, measured in differences.items():
                 if measured is not None:
-                    found[name] = measured.treatment_loss - measured.control_loss
+                    found[name] = measured.difference
         return found
 
     @property
@@ -76,13 +121,18 @@ def gather(run: RunDirectory) -> Results:
     config = load_sweep(run.config_file)
     events = list(read_events(run.journal_file))
     trials = read_trials(config, run, reduce_events(events), events)
-    treatment = _arm(config, trials, TREATMENT)
-    control = _arm(config, trials, CONTROL) if config.sweep.control is not None else None
-    lift, reason = None, ""
+    arms = {name: _arm(config, trials, name) for name in config.sweep.arms}
+    treatment, control = arms[TREATMENT], arms.get(CONTROL)
+    further = tuple(arm for name, arm in arms.items() if name not in (TREATMENT, CONTROL))
+    pairs = [(treatment, control)] if control else []
+    for arm in further:
+        pairs += [(arm, control)] if control else []
+        pairs.append((treatment, arm))
+    surface, no_surface_reason = None, ""
     try:
-        lift = measure_lift(run, treatment, control, config.sweep.finalists)
-    except NoLift as why:
-        reason = str(why)
+        surface = surface_of(treatment)
+    except NoSurface as why:
+        no_surface_reason = str(why)
     times = [event["time"] for event in events]
     return Results(
         name=run.name,
@@ -91,34 +141,41 @@ def gather(run: RunDirectory) -> Results:
         trials=trials,
         treatment=treatment,
         control=control,
+        further=further,
+        comparisons=tuple(_compare(run, config, *pair) for pair in pairs),
         is_finished=any(event["event"] == "finish" for event in events),
         rungs=_rungs(config, trials),
-        lift=lift,
-        no_lift_reason=reason,
+        importance=importance_of(treatment, config.sweep.space),
+        surface=surface,
+        no_surface_reason=no_surface_reason,
         seconds=max(times) - min(times) if times else 0.0,
     )
 
 
+def _compare(run: RunDirectory, config: SweepConfig, ours: Arm, theirs: Arm) -> Comparison:
+    lift, reason = None, ""
+    try:
+        lift = measure_lift(run, ours, theirs, config.sweep.finalists)
+    except NoLift as why:
+        reason = str(why)
+    return Comparison(ours, theirs, lift, reason, compare_measures(ours, theirs))
+
+
 def _arm(config: SweepConfig, trials: tuple[Trial, ...], name: str) -> Arm:
     own = [trial for trial in trials if trial.record.arm == name]
-    search, fixed = config.sweep, fixed_values(config, name)
-    if isinstance(search.searcher, GridSearch):
-        space = {key: domain for key, domain in search.space.items() if key not in fixed}
-        num_planned = len(grid_points(space))
-    else:
-        num_planned = search.num_trials or 0
+    fixed = fixed_values(config, name)
     return Arm(
         name=name,
         fixed=fixed,
         trials=tuple(trial for trial in own if trial.record.phase == "search"),
         finalists=tuple(trial for trial in own if trial.record.phase == "finalist"),
-        num_planned=num_planned,
-        at=search.objective.at,
+        num_planned=num_trials(config, name),
+        at=config.sweep.objective.at,
     )
 
 
 def _rungs(config: SweepConfig, trials: tuple[Trial, ...]) -> tuple[int, ...]:
     scheduler = config.sweep.scheduler
-    if not isinstance(scheduler, Asha):
+    if not isinstance(scheduler, Rungs) or scheduler.unit != "steps":
         return ()
     return tuple(scheduler.rungs(max((trial.record.num_steps for trial in trials), default=0)))

@@ -1,22 +1,20 @@
-"""The results as tables and as JSON: `trials.csv`, `evaluations.csv`, `results.json`."""
+"""The results as tables: trials, their evaluations, the lift and what is measured beside it."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
+from neft_ray.report.beside import MeasureDifference
 from neft_ray.report.lift import Difference
-from neft_ray.report.results import Results
-from neft_ray.report.trials import Arm, Trial
-from neft_ray.report.words import headline, lift_sentences
+from neft_ray.report.phrases import remarks_text
+from neft_ray.report.results import Comparison
+from neft_ray.report.trials import Trial
 
-FORMAT = 1
-"""Of `results.json`: rises when a key changes its meaning or goes away."""
+AT = ("at_end", "at_best", "against_early_stopping")
+"""What of a `Lift` is compared."""
 
 
 def trial_row(trial: Trial) -> dict[str, Any]:
@@ -24,10 +22,11 @@ def trial_row(trial: Trial) -> dict[str, Any]:
 
     Keys: `trial` its id; `arm`; `phase` search or finalist; `alpha`; `learning_rate`; `seed`;
     `steps` optimizer steps done; `num_steps` of the whole trial; `status` completed, stopped,
-    diverged, failed, running or interrupted; `best_select_loss` in nats per supervised token and
-    `best_step`; `end_select_loss` at the last evaluation; `report_loss_at_best` and
-    `report_loss_at_end`, of finalists; `num_crashes`; `problem` in words; `seconds` from start
-    to end, interruptions included. None where there is nothing.
+    diverged, failed, cancelled, running, paused or interrupted; `best_select_loss` in nats per
+    supervised token and `best_step`; `end_select_loss` at the last evaluation;
+    `report_loss_at_best` and `report_loss_at_end`, of finalists; `num_crashes`; `problem` in words;
+    `remarks`: the problem, why it ended, where it began and what changed on the way; `seconds` from
+    start to end, interruptions included. None where there is nothing.
     """
     record, best = trial.record, trial.record.best
     last = record.reports[-1] if record.reports else None
@@ -48,13 +47,14 @@ def trial_row(trial: Trial) -> dict[str, Any]:
         "report_loss_at_end": last.metrics.get("report_loss") if last else None,
         "num_crashes": record.num_crashes,
         "problem": trial.problem,
+        "remarks": remarks_text(trial),
         "seconds": round(record.ended - record.started, 3) if record.ended else None,
     }
 
 
 def trials_csv(trials: Sequence[Trial]) -> str:
     """Return one line per trial: `trial_row`, then every searched value under its dotted key."""
-    return _csv([trial_row(trial) | dict(trial.values) for trial in trials])
+    return csv_of([trial_row(trial) | dict(trial.values) for trial in trials])
 
 
 def evaluations_csv(trials: Sequence[Trial]) -> str:
@@ -67,98 +67,76 @@ def evaluations_csv(trials: Sequence[Trial]) -> str:
         }
         for report in trial.record.reports:
             rows.append({**own, "step": report.step, **report.metrics, "decision": report.decision})
-    return _csv(rows)
+    return csv_of(rows)
 
 
-def results_json(results: Results) -> str:
-    """Return `results.json`. Losses are in nats per supervised token; not finite reads null.
-
-    Keys: `format`; `run` its name; `finished`; `headline` and `sentences`, the lift in words;
-    `objective` best or end; `best_trial` its id; `arms` by name, with `fixed` values, the search's
-    `num_trials`, `num_planned`, `num_cut`, `steps` spent, `full_steps` had none been cut,
-    `saved_steps`, and `best_trial`; `lift`, null if not measured; `no_lift_reason`; `rungs` in
-    steps; `trials`, see `trial_row`, with `values`, `crash_reasons` and `evaluations`; `seconds`
-    from first to last event; `manifest`; `config` as resolved.
-
-    The lift has `treatment_trials`, `control_trials`, `num_planned_seeds`, `left_out`, and the
-    comparisons `at_best`, `at_end` and `against_early_stopping` (treatment at its end, control at
-    its best step), each with `difference` treatment − control, `interval` of 95 %, `verdict`,
-    both arms' losses, `seeds`, `seed_differences`, `num_rows` and the diverged runs.
-    """
-    lift = results.lift
-    content = {
-        "format": FORMAT,
-        "run": results.name,
-        "finished": results.is_finished,
-        "headline": headline(results),
-        "sentences": lift_sentences(lift) if lift else [],
-        "objective": results.config.sweep.objective.at,
-        "best_trial": results.best.name if results.best else None,
-        "arms": {arm.name: _arm(arm) for arm in results.arms},
-        "lift": lift and {
-            "treatment_trials": [trial.name for trial in lift.treatment],
-            "control_trials": [trial.name for trial in lift.control],
-            "num_planned_seeds": lift.num_planned_seeds,
-            "left_out": lift.left_out,
-            "at_best": _difference(lift.at_best),
-            "at_end": _difference(lift.at_end),
-            "against_early_stopping": _difference(lift.against_early_stopping),
-        },
-        "no_lift_reason": results.no_lift_reason,
-        "rungs": results.rungs,
-        "trials": [_trial(trial) for trial in results.trials],
-        "seconds": round(results.seconds, 3),
-        "manifest": results.manifest,
-        "config": results.config.model_dump(mode="json"),
-    }  # fmt: skip
-    text = json.dumps(_finite(content), indent=2, ensure_ascii=False, allow_nan=False)
-    return text + "\n"
+def lift_csv(comparisons: Sequence[Comparison]) -> str:
+    """Return one line per comparison of finalists, see `lift_rows`."""
+    return csv_of(lift_rows(comparisons))
 
 
-def _trial(trial: Trial) -> dict[str, Any]:
-    evaluations = [
-        {"step": report.step, "decision": report.decision, "metrics": report.metrics}
-        for report in trial.record.reports
+def lift_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Return two arms' finalists compared: which arms, `at` which steps, losses and interval."""
+    measured = [
+        (comparison, at, getattr(comparison.lift, at))
+        for comparison in comparisons
+        if comparison.lift
+        for at in AT
     ]
-    return trial_row(trial) | {
-        "values": trial.values,
-        "crash_reasons": trial.crash_reasons,
-        "evaluations": evaluations,
-    }
+    return [
+        _arms_of(comparison) | {"at": at} | _flat_difference(difference)
+        for comparison, at, difference in measured
+        if difference is not None
+    ]
 
 
-def _arm(arm: Arm) -> dict[str, Any]:
+def measures_csv(comparisons: Sequence[Comparison]) -> str:
+    """Return one line per comparison and measure at the finalists' end, unknown ones included."""
+    return csv_of([_arms_of(c) | measure_row(it) for c in comparisons for it in c.beside])
+
+
+def measure_row(found: MeasureDifference) -> dict[str, Any]:
+    """Return what is said of a measure in two arms; None where it is unknown.
+
+    Keys: `measure`; `unit`; `first` and `second`, means over seeds; `difference`; `low` and `high`
+    of its 95 % interval; `num_seeds`; `says` higher, lower, no evidence or unknown.
+    """
+    low, high = (found.interval if found.is_known else None) or (None, None)
     return {
-        "fixed": arm.fixed,
-        "num_trials": len(arm.trials),
-        "num_planned": arm.num_planned,
-        "num_cut": len(arm.cut),
-        "steps": arm.steps,
-        "full_steps": arm.full_steps,
-        "saved_steps": arm.saved_steps,
-        "best_trial": arm.best.name if arm.best else None,
+        "measure": found.measure.name,
+        "unit": found.measure.unit,
+        "first": found.treatment if found.is_known else None,
+        "second": found.control if found.is_known else None,
+        "difference": found.difference if found.is_known else None,
+        "low": low,
+        "high": high,
+        "num_seeds": len(found.seeds),
+        "says": found.verdict,
     }
 
 
-def _difference(difference: Difference | None) -> dict[str, Any] | None:
-    if difference is None:
-        return None
-    derived = {"difference": difference.difference, "verdict": difference.verdict}
-    return derived | asdict(difference)
+def _arms_of(comparison: Comparison) -> dict[str, Any]:
+    return {"first_arm": comparison.ours.name, "second_arm": comparison.theirs.name}
 
 
-def _finite(value: Any) -> Any:
-    """Replace numbers that JSON does not have by None, at any depth."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return value
+def _flat_difference(difference: Difference) -> dict[str, Any]:
+    low, high = difference.interval or (None, None)
+    return {
+        "first_loss": difference.treatment_loss,
+        "second_loss": difference.control_loss,
+        "difference": difference.difference,
+        "low": low,
+        "high": high,
+        "verdict": difference.verdict,
+        "num_seeds": len(difference.seeds),
+        "num_rows": difference.num_rows,
+        "num_first_diverged": difference.num_treatment_diverged,
+        "num_second_diverged": difference.num_control_diverged,
+    }
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def csv_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows as CSV, with a column for every key that any of them has."""
     columns = dict.fromkeys(key for row in rows for key in row)
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 from neft_ray.report.finalists import Lift
 from neft_ray.report.lift import HELPS, HURTS, NO_EVIDENCE, Difference
+from neft_ray.report.phrases import (
+    arm_title,
+    best_text,
+    bounds_text,
+    budget_text,
+    count,
+    interval_text,
+    loss_text,
+    sentence,
+)
 from neft_ray.report.results import Results
-from neft_ray.report.trials import ALPHA, LEARNING_RATE, Arm, Trial
+from neft_ray.report.trials import Trial
 
 AT_END = "when training runs to the end"
 AT_BEST = "with early stopping"
@@ -19,6 +26,11 @@ _CLAUSES = {
 }
 
 _MOST_PROBLEMS = 5
+_SIDES = {
+    HELPS: "better",
+    HURTS: "worse",
+    NO_EVIDENCE: "no evidence of a difference",
+}
 DIRECTIONS = {HELPS: "noise better", HURTS: "noise worse", NO_EVIDENCE: "no evidence"}
 
 
@@ -58,46 +70,40 @@ def lift_sentences(lift: Lift) -> list[str]:
     return sentences
 
 
-def arm_title(arm: Arm) -> str:
-    """Return an arm's name with what it fixes, such as `control arm (α = 0)`."""
-    fixed = ", ".join(f"{_short(key)} = {value_text(value)}" for key, value in arm.fixed.items())
-    return f"{arm.name} arm ({fixed})" if fixed else f"{arm.name} arm"
-
-
-def configuration_text(trial: Trial) -> str:
-    """Return α, learning rate and the other searched values of a trial."""
-    others = {k: v for k, v in trial.values.items() if k not in (ALPHA, LEARNING_RATE)}
-    values = {ALPHA: trial.alpha, LEARNING_RATE: trial.learning_rate, **others}
-    return ", ".join(f"{_short(key)} {value_text(value)}" for key, value in values.items())
-
-
-def budget_text(arm: Arm) -> str:
-    """Return what an arm's search spent and spared."""
-    text = f"{len(arm.trials)} of {arm.num_planned} trials"
-    if (num_more := len(arm.trials) - arm.num_planned) > 0:
-        text = f"{arm.num_planned} trials and {num_more} more to spend as much as the other arm"
-    text += f", {arm.steps:,} of {arm.full_steps:,} optimizer steps spent"
-    if arm.saved_steps:
-        share = arm.saved_steps / arm.full_steps
-        text += (
-            f", {_count(len(arm.cut), 'trial')} cut, {arm.saved_steps:,} steps saved ({share:.0%})"
-        )
-    return text
+def comparison_sentences(results: Results) -> list[str]:
+    """Return what further controls say: is it the noise of the paper, or any regulariser?"""
+    found = []
+    for comparison in results.comparisons:
+        if comparison is results.headline:
+            continue
+        ours, theirs = comparison.ours.name, comparison.theirs.name
+        lift = comparison.lift
+        measured = [(lift.at_end, "at the end"), (lift.at_best, "at best")] if lift else []
+        parts = [
+            f"{_SIDES[it.verdict]} {when} ({loss_text(it.difference)}, {bounds_text(it)})"
+            f"{_diverged_text(it, (ours, theirs))}"
+            for it, when in measured
+            if it
+        ]
+        why = comparison.no_lift_reason or "no pair of finalists can be compared"
+        found.append(f"{sentence(ours)} against {theirs}: {'; '.join(parts) or why}.")
+    return found
 
 
 def budget_comparison(results: Results) -> str:
-    """Return in a sentence how the budgets of both arms compare; empty without two searches."""
-    ours, theirs = results.treatment, results.control
-    if theirs is None or not (ours.trials and theirs.trials):
+    """Return in a sentence how the budgets of the arms compare; empty without two searches."""
+    if len(results.arms) < 2 or not all(arm.trials for arm in results.arms):
         return ""
-    spent = (
-        f"{ours.steps:,} optimizer steps in {_count(len(ours.trials), 'trial')} of the treatment "
-        f"arm, {theirs.steps:,} in {_count(len(theirs.trials), 'trial')} of the control arm"
+    first, *others = (
+        (f"{arm.steps:,}", count(len(arm.trials), "trial"), arm.name) for arm in results.arms
     )
+    spent = f"{first[0]} optimizer steps in {first[1]} of the {first[2]} arm"
+    spent += "".join(f", {steps} in {trials} of the {name} arm" for steps, trials, name in others)
     if not results.is_finished:
         return f"So far: {spent}."
-    whole = max(trial.record.num_steps for trial in (*ours.trials, *theirs.trials))
-    if abs(ours.steps - theirs.steps) < whole:
+    whole = max(trial.record.num_steps for arm in results.arms for trial in arm.trials)
+    steps = [arm.steps for arm in results.arms]
+    if max(steps) - min(steps) < whole:
         return f"Equal tuning budgets, to within one whole trial: {spent}."
     return f"The tuning budgets differ: {spent}."
 
@@ -115,10 +121,11 @@ def summary_lines(results: Results) -> list[str]:
     if results.lift:
         lines += [f"  {sentence}" for sentence in lift_sentences(results.lift)]
         lines += [f"  Left out: {reason}." for reason in results.lift.left_out]
+    lines += comparison_sentences(results)
     troubled = results.with_problems
     lines += [f"{trial.name}: {trial.problem}" for trial in troubled[:_MOST_PROBLEMS]]
     if len(troubled) > _MOST_PROBLEMS:
-        more = _count(len(troubled) - _MOST_PROBLEMS, "more trial")
+        more = count(len(troubled) - _MOST_PROBLEMS, "more trial")
         lines.append(f"… and {more}; the report lists all.")
     return lines
 
@@ -135,39 +142,6 @@ def _single_text(trial: Trial) -> str:
     )
 
 
-def best_text(arm: Arm) -> str:
-    """Return the best configuration of an arm's search with its loss."""
-    best, report = arm.best, arm.best_report
-    if best is None or report is None:
-        return "no trial has a finite select loss"
-    return (
-        f"best is {configuration_text(best)} with select loss "
-        f"{loss_text(report.metrics['select_loss'])} at step {report.step} of "
-        f"{best.record.num_steps} ({best.name})"
-    )
-
-
-def loss_text(loss: float) -> str:
-    """Return a loss in nats with three decimals, a dash where there is none."""
-    if not math.isfinite(loss):
-        return "–"
-    return f"{round(loss, 3) + 0.0:.3f}".replace("-", "−")
-
-
-def value_text(value: Any) -> str:
-    """Return a hyper-parameter with three significant digits."""
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def interval_text(difference: Difference) -> str:
-    """Return the 95 % interval, seeds and rows of a difference."""
-    size = f"{_count(len(difference.seeds), 'seed')}, {_count(difference.num_rows, 'row')}"
-    if difference.interval is None:
-        return f"no interval from so little: {size}"
-    low, high = map(loss_text, difference.interval)
-    return f"95 % interval {low} to {high}, {size}"
-
-
 def _difference_sentence(difference: Difference, when: str) -> str:
     value = difference.difference
     if difference.verdict == NO_EVIDENCE:
@@ -179,14 +153,11 @@ def _difference_sentence(difference: Difference, when: str) -> str:
     return f"{clause}: {says} ({interval_text(difference)}).{_diverged_text(difference)}"
 
 
-def _diverged_text(difference: Difference) -> str:
-    counts = {
-        "treatment": difference.num_treatment_diverged,
-        "control": difference.num_control_diverged,
-    }
+def _diverged_text(difference: Difference, arms: tuple[str, str] = ("treatment", "control")) -> str:
+    counts = (difference.num_treatment_diverged, difference.num_control_diverged)
     return "".join(
-        f" Not counted: {_count(num, f'{arm} run')} that diverged."
-        for arm, num in counts.items()
+        f" Not counted: {count(num, f'{arm} run')} that diverged."
+        for arm, num in zip(arms, counts, strict=True)
         if num
     )
 
@@ -206,16 +177,3 @@ def _early_stopping_sentence(at_end: Difference, against: Difference) -> str:
         f"Early stopping alone (the control arm at its best step) {says} ({gains}noise to the end "
         f"minus early stopping alone: {loss_text(against.difference)}, {interval_text(against)})."
     )
-
-
-def sentence(text: str) -> str:
-    """Return a text with its first letter in upper case."""
-    return text[:1].upper() + text[1:]
-
-
-def _short(key: str) -> str:
-    return {ALPHA: "α", LEARNING_RATE: "learning rate"}.get(key, key)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")

@@ -27,6 +27,7 @@ from torch.distributed.fsdp import (
     MixedPrecisionPolicy,
     OffloadPolicy,
     fully_shard,
+    register_fsdp_forward_method,
 )
 from torch.optim import Optimizer
 
@@ -74,6 +75,7 @@ def shard(model: SupervisedLM, config: FsdpConfig, device: torch.device) -> None
     for parameter in model.parameters():
         parameter.data = parameter.data.float()
     fully_shard(model, **options)
+    register_fsdp_forward_method(model, "generate")
 
 
 class FullyShardedDataParallel(TorchEngine):

@@ -21,7 +21,7 @@ class BaseModels:
 
     def copied(self, config: TrialConfig) -> SupervisedLM:
         """Return a copy in float32 of a base model that is kept in memory."""
-        base = config.model.model_copy(update={"lora": None})
+        base = config.model.base
         if self._model is None or self._config != base:
             self._model = load_model(base)
             self._config = base

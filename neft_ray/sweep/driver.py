@@ -70,7 +70,7 @@ class DataCache:
         return self.num_steps(config), self.num_tokens(config)
 
     def _get(self, config: TrialConfig) -> tuple[Path, TokenizedData]:
-        key = config.model.model_dump_json() + config.data.model_dump_json()
+        key = config.model.base.model_dump_json() + config.data.model_dump_json()
         if key not in self._known:
             tokenizer = load_tokenizer(config.model)
             folder = prepare(config.data, tokenizer, config.model.path, self._folder)
@@ -143,7 +143,8 @@ class Driver:
 
     def _prepare(self, record: TrialRecord) -> Order:
         config = self.conductor.trial_config(record)
-        order = prepare_order(self.run, record, config, self.data, self.observer)
+        rows = self.config.sweep.finalists.generated_rows
+        order = prepare_order(self.run, record, config, self.data, self.observer, rows)
         if record.parent is None:
             return order
         origin = self.run.origin(record.number)
@@ -153,7 +154,12 @@ class Driver:
 
 
 def prepare_order(
-    run: RunDirectory, record: TrialRecord, config: TrialConfig, data: DataCache, observer: Observer
+    run: RunDirectory,
+    record: TrialRecord,
+    config: TrialConfig,
+    data: DataCache,
+    observer: Observer,
+    generated_rows: int,
 ) -> Order:
     """Make a trial's folder and return what a worker needs to know."""
     folder = run.trial(record.number)
@@ -166,6 +172,7 @@ def prepare_order(
         trial_folder=str(folder),
         data_folder=str(data.folder(config)),
         with_report=record.phase == "finalist",
+        generated_rows=generated_rows if record.phase == "finalist" else 0,
     )
 
 

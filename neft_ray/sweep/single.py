@@ -47,7 +47,8 @@ def train_single(
     record = records[0]
     if record.status != RUNNING:
         return record
-    order = prepare_order(run, record, trial, data, observer)
+    rows = config.sweep.finalists.generated_rows
+    order = prepare_order(run, record, trial, data, observer, rows)
     try:
         with group_for(order, trial.workers, run.root, config.sweep.max_failures) as group:
             while (happened := group.next()).kind != "end":

@@ -15,6 +15,7 @@ from torch import distributed
 from torch.multiprocessing import start_processes
 
 from neft_ray.data.batches import batches_of_rank, collate
+from neft_ray.generate import answer_rows
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
 from neft_ray.train import checkpoint
@@ -45,6 +46,7 @@ CASES = {
 }
 RESUMED = ("whole", "lora")
 STEPS, HALF, PART = 7, 3, 5
+NUM_ANSWERS = 5
 DATA = random_data()
 PROBE = collate(DATA, [0, 5, 9])
 
@@ -99,6 +101,10 @@ def from_the_beginning(folder, kind):
             seen["probe"] = probe(engine)
         seen["curve"] += run_steps(engine, DATA, config, HALF, STEPS)
         seen["evaluation"] = evaluated(engine, config)
+        if case in RESUMED:
+            short = config.with_values({"data.max_length_tokens": 12})
+            seen["answers"] = answer_rows(engine, DATA, short, NUM_ANSWERS)
+            seen["probe after answers"] = probe(engine)
         engine.close()
     return found
 

@@ -14,6 +14,7 @@ from tests.contract.strategy_runs import (
     CASES,
     HALF,
     KINDS,
+    NUM_ANSWERS,
     PART,
     PROBE,
     RESUMED,
@@ -77,6 +78,20 @@ def test_two_workers_evaluate_as_one(runs, alone, case):
     for found in runs.two:
         assert found[case]["evaluation"][0] == pytest.approx(metrics, rel=1e-5)
         assert found[case]["evaluation"][1] == pytest.approx(rows, rel=1e-5)
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_two_workers_share_the_rows_to_answer_and_answer_as_one(runs, alone, case):
+    expected = alone[case]["answers"]
+    assert len({answer.text for answer in expected}) == len(expected) == NUM_ANSWERS
+    for found in runs.two:
+        assert found[case]["answers"] == expected
+
+
+@pytest.mark.parametrize("case", RESUMED)
+def test_forwards_go_on_after_answers(runs, case):
+    first, second = (found[case]["probe after answers"] for found in runs.two)
+    assert first == second
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -27,7 +27,7 @@ class SyntheticRun:
             "scheduler": {"kind": "asha", "grace_steps": 10, "eta": 2},
             "finalists": {"num": 1, "seeds": [1, 2, 3]},
         } | search
-        config = SweepConfig.model_validate_json(_json(search))
+        self.config = config = SweepConfig.model_validate_json(_json(search))
         root.mkdir(parents=True)
         self.run = RunDirectory(root)
         self.run.write_manifest({"neft_ray_version": "0.1.0", "versions": {"torch": "2.13.0"}})
@@ -47,13 +47,16 @@ class SyntheticRun:
         rows: Mapping[int, float] | None = None,
         crashes: Sequence[str] = (),
         extra: Mapping[str, object] | None = None,
+        answers: Mapping[str, float] | None = None,
     ) -> int:
         """Add a trial of 40 steps, evaluated every 10; `rows` makes it a finalist.
 
-        `rows` gives the report loss per token at a step. Status None: still running.
+        `rows` gives the report loss per token at a step, `answers` what was measured on answers at
+        the last. Status None: still running.
         """
         number, self.num_trials = self.num_trials, self.num_trials + 1
-        values = {} if alpha is None or arm == "control" else {ALPHA: alpha}
+        fixed = self.config.sweep.arms[arm]
+        values = {} if alpha is None or ALPHA in fixed else {ALPHA: alpha}
         values |= ({} if rate is None else {RATE: rate}) | dict(extra or {})
         phase = "search" if rows is None else "finalist"
         self.journal.append(
@@ -67,6 +70,8 @@ class SyntheticRun:
             if rows and step in rows:
                 metrics["report_loss"] = rows[step]
                 self.save_rows(number, step, rows[step] * COUNTS)
+            if answers and step == max(losses):
+                metrics |= answers
             is_last = status == "stopped" and step == max(losses)
             decision = "stop" if is_last else "continue"
             self.journal.append(
@@ -83,6 +88,12 @@ class SyntheticRun:
         ids = np.arange(len(losses)) if ids is None else ids
         np.savez(folder / f"step-{step:06d}.npz", sample_ids=ids, losses=losses, counts=counts)
 
+    def cut(self, arm="treatment", reason="", **of):
+        """Add a trial that was ended with a reason, as a rule or a check of its health does."""
+        number = self.trial(arm, status=None, **of)
+        self.journal.append("cut", trial=number, reason=reason)
+        return number
+
     def pair(self, seed: int, treatment: Mapping[int, float], control: Mapping[int, float], **of):
         """Add a finalist of each arm on one seed."""
         self.trial("treatment", seed=seed, rows=treatment, **of)
@@ -94,6 +105,26 @@ class SyntheticRun:
             self.journal.append("finish")
         self.journal.close()
         return self.run
+
+
+CONTROLS = {"dropout": {ALPHA: 0, "model.embedding_dropout": 0.1}}
+
+
+def run_with_controls(root: Path) -> RunDirectory:
+    """A finished run in which noise beats the control, and dropout is as good as noise."""
+    synthetic = SyntheticRun(root, controls=CONTROLS)
+    for arm in ("treatment", "control", "dropout"):
+        synthetic.trial(arm)
+        synthetic.trial(arm, alpha=10, rate=4e-3, select=(4.5,), status="stopped")
+    for seed in (1, 2, 3):
+        wobble = 0.002 * (-1) ** seed
+        words = {"answer_words": 20.0 + seed, "answer_repetition": 0.02}
+        longer = words | {"answer_words": 30.0 + 1.1 * seed}
+        at = {20: 3.2 + wobble, 40: 3.3 + wobble}
+        synthetic.trial("treatment", seed=seed, rows=at, answers=longer)
+        synthetic.trial("control", seed=seed, rows={20: 3.4, 40: 3.5}, answers=words)
+        synthetic.trial("dropout", seed=seed, rows={20: 3.2, 40: 3.3}, answers=words)
+    return synthetic.done(finished=True)
 
 
 def small_run(root: Path, num_pairs: int = 3, finished: bool = True, **search) -> RunDirectory:

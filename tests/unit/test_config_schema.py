@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from neft_ray.config.checks import SHARED_KEYS
+from neft_ray.config.arm_checks import SHARED_KEYS
 from neft_ray.config.keys import TRIAL_KEYS
 from neft_ray.config.schema import FILE, main, rendered, sweep_schema
 from neft_ray.config.yaml_lines import Reading

@@ -110,18 +110,20 @@ def test_bfloat16_models_are_written_in_bfloat16(tmp_path):
 
 def test_a_loss_that_is_not_finite_is_not_the_best(trained, tmp_path):
     reports = [Report(2, {"select_loss": math.nan}, CONTINUE, 0.0), *trained[1].reports[1:]]
-    record = TrialRecord(3, "treatment", "search", VALUES, 0, 0.0, 6, reports)
+    record = TrialRecord(3, "treatment", "search", VALUES, 0, 0.0, 6, reports=reports)
     assert export(trained, tmp_path / "model", record=record) == 4
 
 
 def test_the_best_of_the_checkpoints_that_are_left_is_taken(trained, tmp_path):
-    record = TrialRecord(3, "treatment", "search", VALUES, 0, 0.0, 6, list(trained[1].reports))
+    record = TrialRecord(
+        3, "treatment", "search", VALUES, 0, 0.0, 6, reports=list(trained[1].reports)
+    )
     record.reports.append(Report(5, {"select_loss": 1.0}, CONTINUE, 0.0))
     assert export(trained, tmp_path / "model", record=record) == 4
 
 
 def test_no_checkpoint_left_is_an_error_that_says_what_to_do(trained, tmp_path):
-    record = TrialRecord(8, "treatment", "search", VALUES, 0, 0.0, 6, trained[1].reports)
+    record = TrialRecord(8, "treatment", "search", VALUES, 0, 0.0, 6, reports=trained[1].reports)
     with pytest.raises(UserError, match=r"no checkpoint of t008 is left: .*--rebuild"):
         export(trained, tmp_path / "model", record=record)
     assert os.listdir(tmp_path) == []

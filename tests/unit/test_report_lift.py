@@ -90,17 +90,49 @@ def test_an_arm_that_diverged_is_never_the_better_one():
     assert difference_of(noisy(0.3), COUNTS, num_diverged=(1, 0)).verdict == HURTS
 
 
+NUM_SWEEPS = 1000
+BOUND = 3 * (0.95 * 0.05 / NUM_SWEEPS) ** 0.5
+"""Three standard deviations of the share of intervals that cover, where each does with 95 %."""
+
+
+def simulated(rng, truth, num_seeds, between_seeds, between_rows):
+    """Differences of one sweep: what seeds, rows and single runs on rows add to the truth."""
+    num_rows = 50
+    counts = rng.integers(12, 60, num_rows).astype(float)
+    per_token = truth + between_seeds * rng.normal(size=(num_seeds, 1))
+    per_token = per_token + between_rows * rng.normal(size=num_rows)
+    per_token = per_token + 0.05 * rng.normal(size=(num_seeds, num_rows))
+    return per_token * counts, counts
+
+
 @pytest.mark.parametrize(
-    ("num_seeds", "between_seeds", "between_rows"), [(5, 0.2, 0.05), (5, 0.02, 0.3), (3, 0.2, 0.2)]
+    ("num_seeds", "between_seeds", "between_rows"),
+    [(5, 0.2, 0.05), (5, 0.05, 0.3), (5, 0.0, 0.2), (5, 0.1, 0.0), (3, 0.2, 0.2), (10, 0.1, 0.3)],
 )
-def test_interval_covers_the_truth_about_19_times_in_20(num_seeds, between_seeds, between_rows):
-    rng, truth, num_rows, num_sweeps = np.random.default_rng(0), -0.1, 50, 1000
-    hits = 0
-    for _ in range(num_sweeps):
-        counts = rng.integers(12, 60, num_rows).astype(float)
-        per_token = truth + between_seeds * rng.normal(size=(num_seeds, 1))
-        per_token = per_token + between_rows * rng.normal(size=num_rows)
-        per_token = per_token + 0.05 * rng.normal(size=(num_seeds, num_rows))
-        low, high = bootstrap_interval(per_token * counts, counts, num_resamples=400)
+def test_interval_covers_the_truth_19_times_in_20(num_seeds, between_seeds, between_rows):
+    rng, truth, hits = np.random.default_rng(0), -0.1, 0
+    for _ in range(NUM_SWEEPS):
+        sweep = simulated(rng, truth, num_seeds, between_seeds, between_rows)
+        low, high = bootstrap_interval(*sweep, num_resamples=400)
         hits += low <= truth <= high
-    assert 0.93 <= hits / num_sweeps <= 0.985
+    assert hits / NUM_SWEEPS == pytest.approx(0.95, abs=BOUND)
+
+
+def test_where_only_single_runs_on_rows_differ_the_interval_is_rather_too_wide():
+    """What is neither a seed's nor a row's own counts as both: never too sure of itself."""
+    rng, hits = np.random.default_rng(0), 0
+    for _ in range(NUM_SWEEPS):
+        low, high = bootstrap_interval(*simulated(rng, 0.0, 5, 0.0, 0.0), num_resamples=400)
+        hits += low <= 0 <= high
+    assert hits / NUM_SWEEPS >= 0.95
+
+
+def test_useless_noise_helps_in_one_sweep_of_forty():
+    rng, verdicts = np.random.default_rng(0), []
+    for _ in range(NUM_SWEEPS):
+        differences, counts = simulated(rng, 0.0, 5, 0.1, 0.1)
+        low, high = bootstrap_interval(differences, counts, num_resamples=400)
+        verdicts.append(HELPS if high < 0 else HURTS if low > 0 else NO_EVIDENCE)
+    for wrong in (HELPS, HURTS):
+        bound = 3 * (0.025 * 0.975 / NUM_SWEEPS) ** 0.5
+        assert verdicts.count(wrong) / NUM_SWEEPS == pytest.approx(0.025, abs=bound)

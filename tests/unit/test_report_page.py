@@ -6,7 +6,9 @@ import re
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
+import jsonschema
 import pytest
 
 from neft_ray.errors import UserError
@@ -14,7 +16,16 @@ from neft_ray.report import summary_lines, write_report
 from neft_ray.report.words import headline, lift_sentences
 from tests.unit.report_runs import ALPHA, RATE, SyntheticRun, small_run
 
-PICTURES = {"lift", "alpha_learning_rate", "learning_curves", "early_stopping"}
+PICTURES = {
+    *("lift", "surface", "alpha_learning_rate"),
+    *("importance", "learning_curves", "early_stopping"),
+}
+INTERACTIVE = {"alpha_learning_rate", "learning_curves", "early_stopping"}
+FILES = {
+    *("index.html", "results.json", "lift.pdf", "lift.svg"),
+    *("trials.csv", "evaluations.csv", "lift.csv", "measures.csv"),
+}
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/results.schema.json").read_text())
 
 
 def nothing_started(run):
@@ -94,8 +105,11 @@ def test_every_run_has_a_whole_report(tmp_path, fill, search):
         assert width >= 1000
         assert height >= 200
     names = {path.name for path in run.report.iterdir() if path.suffix != ".png"}
-    assert names == {"index.html", "trials.csv", "evaluations.csv", "results.json"}
+    assert names == FILES
     assert summary_lines(results)
+    jsonschema.Draft202012Validator(SCHEMA).validate(
+        json.loads((run.report / "results.json").read_text())
+    )
 
 
 @pytest.fixture(scope="module")
@@ -113,17 +127,44 @@ def test_page_answers_first_and_shows_the_numbers(small):
     for text in ("α 5, learning rate 0.001", "Control arm (α = 0)", "<strong>3.500</strong>"):
         assert text in start
     assert all(f"<td>{trial.name}</td>" in page for trial in results.trials)
-    assert page.count('alt="') == page.count("<img") == len(PICTURES)
+    assert page.count('alt="') == page.count("<img") == len(PICTURES - INTERACTIVE)
+    assert page.count('<svg role="img" aria-label="') == len(INTERACTIVE)
     assert "optimizer:" in page
     assert "versions.torch" in page
 
 
 def test_page_needs_nothing_from_outside(small):
     page = (small[0].report / "index.html").read_text()
-    without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=]+", "", page)
-    assert "//" not in without_pictures
-    assert not re.search(r"<script|<link|@import|url\(", without_pictures)
+    without_pictures = re.sub(r"data:image/png;base64,[A-Za-z0-9+/=\s]+", "", page)
+    assert not re.search(r"https?:|<link|@import|<script src", without_pictures)
     assert set(re.findall(r'src="([^"]*)"', without_pictures)) == {""}
+    local = re.findall(r'(?:href="|url\()([^")]*)', without_pictures)
+    assert all(target.startswith("#") for target in local if target)
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    assert {target[1:] for target in local if target} <= set(ids)
+
+
+def test_parts_of_pictures_are_trials(small):
+    """The script finds them by these ids, which are each used once."""
+    run, results = small
+    page = (run.report / "index.html").read_text()
+    ids = re.findall(r'\bid="([^"]*)"', page)
+    parts = [name for name in ids if re.search(r"-(curve|bar)\.t\d+", name)]
+    assert len(set(parts)) == len(parts)
+    for trial in results.trials:
+        assert f"learning_curves-curve.{trial.name}.select_loss" in parts
+        is_bar = f"early_stopping-bar.{trial.name}" in parts
+        assert is_bar == (trial.record.phase == "search")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])
+    assert data.keys() == {trial.name for trial in results.trials}
+    first = re.search(r'-curve\.t000\.select_loss">\s*<path d="([^"]*)"', page)[1]
+    assert len(re.findall(r"[ML] ", first)) == len(data["t000"]["series"]["select_loss"]) == 4
+
+
+def test_every_step_of_the_page_can_be_read_without_its_script(small):
+    page = (small[0].report / "index.html").read_text()
+    before = page[: page.index("<script")]
+    assert "hidden" not in re.sub(r"<style>.*?</style>|aria-hidden", "", before, flags=re.DOTALL)
 
 
 def test_page_escapes_what_a_run_says(tmp_path):
@@ -132,8 +173,9 @@ def test_page_escapes_what_a_run_says(tmp_path):
     run = synthetic.done()
     write_report(run)
     page = (run.report / "index.html").read_text()
-    assert "<script" not in page
-    assert "&lt;script&gt;" in page
+    assert page.count("<script") == 2  # the page's own
+    assert "alert(1)" in page
+    assert "&lt;script&gt;alert(1)" in page
 
 
 def test_an_equal_run_gives_equal_files(small):

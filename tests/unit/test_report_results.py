@@ -9,8 +9,9 @@ import pytest
 
 from neft_ray.errors import UserError
 from neft_ray.report import gather
+from neft_ray.report.document import results_json
 from neft_ray.report.lift import HELPS, NO_EVIDENCE
-from neft_ray.report.tables import evaluations_csv, results_json, trials_csv
+from neft_ray.report.tables import evaluations_csv, trials_csv
 from neft_ray.tracking.points import MetricsLog
 from tests.unit.report_runs import ALPHA, COUNTS, RATE, SyntheticRun, small_run
 

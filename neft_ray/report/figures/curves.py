@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from neft_ray.config.sweep import CONTROL
+from neft_ray.config.sweep import TREATMENT
 from neft_ray.journal import COMPLETED
 from neft_ray.report.figures.style import (
     BLUE,
@@ -30,7 +30,8 @@ TITLE = "Learning curves, and the gap between training and held-out loss"
 SELECT, TRAIN = "select_loss", "train_eval_loss"
 _COLOURS = {SELECT: BLUE, TRAIN: VERMILION}
 _STYLES = {SELECT: "-", TRAIN: "--"}
-_MOST_PANELS = 4
+_MOST_ALPHAS = 3
+"""With more values of α than this in the treatment arm, panels are of ranges of α."""
 _COLUMNS = 2
 
 
@@ -73,8 +74,8 @@ def draw(results: Results) -> tuple[Figure, str, str]:
     last = max(trial.record.last_step for panel in panels for trial in panel.trials)
     limits = finite_limits(losses, outliers=0.1)
     grid[0, 0].set(ylim=limits, xlim=(0, 1.02 * last))
-    for axis, panel in zip(grid.flat, panels, strict=False):
-        _draw_panel(axis, panel)
+    for number, (axis, panel) in enumerate(zip(grid.flat, panels, strict=False)):
+        _draw_panel(axis, panel, number)
     for axis in grid.flat[len(panels) :]:
         axis.set_visible(False)
     for axis in grid.flat[max(0, len(panels) - columns) : len(panels)]:
@@ -89,18 +90,18 @@ def draw(results: Results) -> tuple[Figure, str, str]:
 
 
 def _panels(trials: Iterable[Trial]) -> list[_Panel]:
-    """Return one panel for the control arm and one per α, or per range of α if there are many."""
+    """Return one panel per control arm, and one per α of the treatment, or per range of α."""
     by_alpha: dict[float, list[Trial]] = defaultdict(list)
-    control: list[Trial] = []
+    controls: dict[str, list[Trial]] = defaultdict(list)
     for trial in trials:
-        (control if trial.record.arm == CONTROL else by_alpha[trial.alpha]).append(trial)
-    alphas = sorted(by_alpha)
-    num_left = _MOST_PANELS - bool(control)
+        arm = trial.record.arm
+        (by_alpha[trial.alpha] if arm == TREATMENT else controls[arm]).append(trial)
     panels = []
-    if control:
-        values = sorted({trial.alpha for trial in control})
-        panels.append(_Panel(f"{_range_text(values)} (control)", control))
-    for part in np.array_split(np.asarray(alphas), min(num_left, len(alphas)) or 1):
+    for name, members in controls.items():
+        values = sorted({trial.alpha for trial in members})
+        panels.append(_Panel(f"{_range_text(values)} ({name})", members))
+    alphas = sorted(by_alpha)
+    for part in np.array_split(np.asarray(alphas), min(_MOST_ALPHAS, len(alphas)) or 1):
         if part.size:
             members = [trial for alpha in part.tolist() for trial in by_alpha[alpha]]
             panels.append(_Panel(_range_text(part.tolist()), members))
@@ -117,15 +118,17 @@ def _series(trial: Trial, metric: str) -> tuple[list[int], list[float]]:
     return trial.record.series(metric)
 
 
-def _draw_panel(axis: Any, panel: _Panel) -> None:
+def _draw_panel(axis: Any, panel: _Panel, number: int) -> None:
     for metric, colour in _COLOURS.items():
         style = {"color": colour, "linestyle": _STYLES[metric]}
         for trial in panel.trials:
             steps, values = _series(trial, metric)
             marker = "o" if len(steps) == 1 else None
             opacity = 0.25 if panel.finalists else 0.5
-            axis.plot(steps, values, marker=marker, alpha=opacity, linewidth=0.9, **style)
-        axis.plot(*panel.mean(metric), linewidth=2.6, **style)
+            line = axis.plot(steps, values, marker=marker, alpha=opacity, linewidth=0.9, **style)
+            line[0].set_gid(f"curve.{trial.name}.{metric}")
+        mean = axis.plot(*panel.mean(metric), linewidth=2.6, **style)
+        mean[0].set_gid(f"mean.{number}.{metric}")
     title = panel.title
     if math.isfinite(panel.end_gap):
         title += f"\ngap at the end {panel.end_gap:.2f}"

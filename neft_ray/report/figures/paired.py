@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from neft_ray.report.figures.style import (
-    BLACK,
-    BLUE,
-    FAINT,
-    GREY,
-    ORANGE,
-    VERMILION,
-    new_figure,
-    say,
-)
-from neft_ray.report.lift import HELPS, HURTS, NO_EVIDENCE, Difference
+from neft_ray.report.figures.forest import draw_forest, forest_alt
+from neft_ray.report.figures.style import new_figure, say
+from neft_ray.report.lift import HELPS, HURTS, NO_EVIDENCE
 from neft_ray.report.results import Results
-from neft_ray.report.words import DIRECTIONS, loss_text
+from neft_ray.report.words import DIRECTIONS
 
 TITLE = "The lift: noise against no noise, seed by seed"
-_COLOURS = {HELPS: BLUE, NO_EVIDENCE: GREY, HURTS: VERMILION}
+CONTROLS_TITLE = "Is it NEFTune, or any regulariser?"
+_BETTER = {HELPS: "better", HURTS: "worse", NO_EVIDENCE: "no evidence"}
 
 
 def draw(results: Results) -> tuple[Figure, str, str]:
-    """Return the figure, its caption and its alternative text."""
+    """Return the figure of the lift, its caption and its alternative text."""
     lift = results.lift
     rows = {
         "both at the end": lift and lift.at_end,
@@ -35,59 +24,33 @@ def draw(results: Results) -> tuple[Figure, str, str]:
         "noise at the end,\ncontrol at its best step": lift and lift.against_early_stopping,
     }
     there = {label: difference for label, difference in rows.items() if difference}
-    figure = new_figure(1.7 + 0.85 * len(there) if there else 1.2)
     if not there:
+        figure = new_figure(1.2)
         why = results.no_lift_reason or "no pair of finalists can be compared"
         say(figure, f"No lift: {why}.")
         return figure, f"No lift: {why}.", "An empty figure."
-    axis = figure.subplots()
-    for row, difference in enumerate(there.values()):
-        _draw_row(axis, row, difference)
-    axis.axvline(0, color=BLACK, linewidth=1.2)
-    axis.set_yticks(range(len(there)), list(there))
-    axis.set_ylim(len(there) - 0.5, -0.6)
-    axis.set_xlabel(
-        "held-out loss, noise minus control (nats per token)\n← noise better · noise worse →"
-    )
-    axis.grid(axis="x", color=FAINT)
-    axis.set_axisbelow(True)
-    axis.margins(x=0.15)
-    axis.locator_params(axis="x", nbins=5)
-    figure.legend(handles=_legend(), loc="outside lower center", ncols=3)
+    label = "held-out loss, noise minus control\n(nats per token)\n← noise better · noise worse →"
     caption = (
         "Treatment minus control on the report split for every seed, with the mean and its 95 % "
         "interval; left of zero noise is better."
     )
-    return figure, caption, _alt(there)
+    figure = draw_forest(there, DIRECTIONS, label)
+    return figure, caption, forest_alt(there, DIRECTIONS)
 
 
-def _draw_row(axis: Any, row: int, difference: Difference) -> None:
-    colour, mean = _COLOURS[difference.verdict], difference.difference
-    low, high = difference.interval or (mean, mean)
-    axis.plot((low, high), (row, row), color=colour, linewidth=5, solid_capstyle="butt")
-    axis.plot(mean, row, "D", color=colour, markeredgecolor=BLACK, markersize=10, zorder=3)
-    seeds = difference.seed_differences
-    heights = row + 0.24 + 0.05 * (np.arange(len(seeds)) % 2)
-    style = {"markerfacecolor": ORANGE, "markeredgecolor": BLACK, "markersize": 6}
-    axis.plot(seeds, heights, "o", linestyle="none", **style)
-    text = f"{loss_text(mean)} ({DIRECTIONS[difference.verdict]})"
-    above = {"xytext": (0, 10), "textcoords": "offset points", "ha": "center"}
-    paper = {"facecolor": "white", "edgecolor": "none", "pad": 1.0}
-    axis.annotate(text, (mean, row), fontsize=10, bbox=paper, **above)
-
-
-def _legend() -> list[Line2D]:
-    common: dict[str, Any] = {"linestyle": "none", "markeredgecolor": BLACK}
-    return [
-        Line2D([], [], marker="D", markerfacecolor="white", markersize=9, label="mean", **common),
-        Line2D([], [], color=GREY, linewidth=5, label="95 % interval"),
-        Line2D([], [], marker="o", markerfacecolor=ORANGE, label="one seed", **common),
-    ]
-
-
-def _alt(rows: dict[str, Difference]) -> str:
-    parts = [
-        f"{label.replace(chr(10), ' ')}: {loss_text(d.difference)}, {DIRECTIONS[d.verdict]}"
-        for label, d in rows.items()
-    ]
-    return f"Treatment minus control in nats per token. {'; '.join(parts)}."
+def draw_controls(results: Results) -> tuple[Figure, str, str] | None:
+    """Return the figure of all arms against each other; None without further controls."""
+    rows = {
+        f"{comparison.ours.name}\n− {comparison.theirs.name}": comparison.lift.at_best
+        for comparison in results.comparisons
+        if comparison.lift
+    }
+    there = {label: difference for label, difference in rows.items() if difference}
+    if not (results.further and there):
+        return None
+    label = "held-out loss, first minus second\n(nats per token)\n← first better · first worse →"
+    caption = (
+        "The finalists of every arm against those of another on the report split, each run at its "
+        "step of lowest select loss: so all of them have early stopping."
+    )
+    return draw_forest(there, _BETTER, label), caption, forest_alt(there, _BETTER)

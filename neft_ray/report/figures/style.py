@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from neft_ray.config.sweep import CONTROL, TREATMENT
-from neft_ray.journal import COMPLETED, DIVERGED, FAILED, RUNNING, STOPPED
-from neft_ray.report.trials import INTERRUPTED
+from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, FAILED, STOPPED
 
 BLACK, GREY, FAINT = "#222222", "#767676", "#E3E3E3"
 BLUE, ORANGE, VERMILION = "#0072B2", "#E69F00", "#D55E00"
+GREEN, PURPLE, SKY = "#009E73", "#CC79A7", "#56B4E9"
 """Okabe and Ito's colours, told apart in all common forms of colour blindness."""
-ARM_COLOURS = {TREATMENT: BLUE, CONTROL: ORANGE}
-MARKERS = {COMPLETED: "o", STOPPED: "v", DIVERGED: "X", FAILED: "P", RUNNING: "s", INTERRUPTED: "s"}
-"""By status."""
-WIDTH_INCHES = 6.0
+ARM_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY)
+"""Of the arms in their order; beside the colour there is always a name."""
+_MARKERS = {COMPLETED: "o", STOPPED: "v", DIVERGED: "X", FAILED: "P", CANCELLED: "^"}
+_OTHER_MARKER = "s"
+WIDTH_INCHES = 5.4
 SETTINGS: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 11,
@@ -39,6 +40,8 @@ SETTINGS: dict[str, Any] = {
     "legend.fontsize": 10,
     "savefig.dpi": 220,
     "figure.constrained_layout.use": True,
+    "path.simplify": False,
+    "svg.hashsalt": "neft_ray",
 }
 
 
@@ -54,6 +57,18 @@ class Picture:
     alt: str
     """What a person who cannot see it should know."""
     png: bytes
+    svg: str = ""
+    """To stand in a page, where it is worth pointing at its parts; else empty."""
+
+
+def arm_colour(index: int) -> str:
+    """Return the colour of the arm at a place; beyond six they repeat."""
+    return ARM_COLOURS[index % len(ARM_COLOURS)]
+
+
+def marker_of(status: str) -> str:
+    """Return the mark of a trial by its status."""
+    return _MARKERS.get(status, _OTHER_MARKER)
 
 
 def new_figure(height_inches: float) -> Figure:
@@ -67,6 +82,27 @@ def to_png(figure: Figure) -> bytes:
     with matplotlib.rc_context(SETTINGS):
         figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
+
+
+def to_vector(figure: Figure, kind: Literal["pdf", "svg"]) -> bytes:
+    """Return a figure as a PDF or SVG file; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    dated = {"pdf": "CreationDate", "svg": "Date"}[kind]
+    with matplotlib.rc_context(SETTINGS):
+        figure.savefig(buffer, format=kind, metadata={dated: None})
+    return buffer.getvalue()
+
+
+def inline_svg(figure: Figure, name: str) -> str:
+    """Return a figure as an SVG element for a page, its ids made the page's own by a prefix."""
+    text = to_vector(figure, "svg").decode()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\s+xmlns(:\w+)?="[^"]*"', "", text)
+    opening = re.sub(r'\s+(width|height|version)="[^"]*"', "", text[: text.index(">")])
+    text = opening + text[text.index(">") :]
+    text = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", text)
+    return text.strip()
 
 
 def say(figure: Figure, text: str) -> None:

@@ -1,0 +1,15 @@
+"""Generation: one streamed answer for a person, or answers to held-out rows to be measured."""
+
+from neft_ray.generate.answers import Answer, answer_rows
+from neft_ray.generate.chat import REPETITION_PENALTY, Chat
+from neft_ray.generate.measure import ANSWERS_FILE, measure_answers, measured
+
+__all__ = [
+    "ANSWERS_FILE",
+    "REPETITION_PENALTY",
+    "Answer",
+    "Chat",
+    "answer_rows",
+    "measure_answers",
+    "measured",
+]
