@@ -184,21 +184,3 @@ def points(space: Mapping[str, Domain], given: Mapping[str, Any]) -> Iterator[Va
     for point in points(dict(before), given):
         drawn = is_drawn(domain, {**given, **point})
         yield from ({**point, last: value} for value in domain.corners) if drawn else (point,)
-
-
-def grid_points(
-    space: Mapping[str, Domain], given: Mapping[str, Any] | None = None
-) -> list[Values]:
-    """Return every combination of a space's choices; the last key varies fastest.
-
-    Args:
-        space: What is drawn.
-        given: Values of what is not, where a `when` names it.
-
-    Raises:
-        ValueError: If a domain is a range: a grid needs `choice` everywhere.
-    """
-    for key, domain in space.items():
-        if not isinstance(domain, Choice):
-            raise ValueError(f"{key}: a grid needs `choice`, not a range")
-    return list(points(space, given or {}))
