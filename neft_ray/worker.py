@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import math
-import os
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -29,12 +28,12 @@ from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
 from neft_ray.strategy.roll_call import naming_the_lost
 from neft_ray.system_metrics import SystemMetrics
-from neft_ray.tracking.points import MetricsLog, node_points_file
 from neft_ray.train.alpha import wrong_alpha
 from neft_ray.train.checkpoint import load_latest
 from neft_ray.train.contents import State
 from neft_ray.train.loop import num_steps, tokens_trained, train
 from neft_ray.train.metrics import evaluate
+from neft_ray.train.outputs import metrics_log, save_rows
 from neft_ray.train.reports import Reports
 
 logger = logging.getLogger("neft_ray")
@@ -152,7 +151,7 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
     if state and not math.isfinite(state.metrics["select_loss"]):
         return DIVERGED, f"the select loss is not finite at step {done}"
     embedding = engine.plain.embedding
-    with regularised(embedding, config) as noise, _metrics_log(engine, folder) as log, reports:
+    with regularised(embedding, config) as noise, metrics_log(engine, folder) as log, reports:
         for metrics in train(engine, data, noise, config, done):
             step = int(metrics.pop("step"))
             log(step, metrics, system.due())
@@ -168,8 +167,7 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
                 if step == last:
                     results |= measure_answers(engine, data, config, order.generated_rows, folder)
                 log(step, results)
-                if rows is not None and engine.rank == 0:
-                    rows.save(folder / "report_rows", step)
+                save_rows(engine, folder, step, rows)
                 state = State(step, config.config_hash, results)
                 if reports.add(state) and step < last:
                     return STOPPED, ""
@@ -194,24 +192,6 @@ def _device(config: TrialConfig) -> torch.device:
 def order_fields(order: Order) -> dict[str, Any]:
     """Return an order as plain values."""
     return asdict(order)
-
-
-@contextmanager
-def _metrics_log(engine: Engine, folder: Path) -> Iterator[Any]:
-    """Yield `log(step, metrics, own)`: rank 0 writes both, another node's first worker its own."""
-    node, first = int(os.environ.get("NODE_RANK", 0)), os.environ.get("LOCAL_RANK", "0") == "0"
-    if engine.rank > 0 and not (node and first):
-        yield lambda step, metrics, own=None: None
-        return
-    log = MetricsLog(node_points_file(folder, node if engine.rank else 0))
-
-    def write(step: int, metrics: dict[str, float], own: dict[str, float] | None = None) -> None:
-        log.log(step, ({} if engine.rank else metrics) | (own or {}))
-
-    try:
-        yield write
-    finally:
-        log.close()
 
 
 def _rank() -> int:
