@@ -23,7 +23,7 @@ from neft_ray.sweep.conductor import Conductor
 
 SHARE = 0.3
 """Of the optimizer steps that the whole grid takes."""
-GRACE_STEPS, ETA = 10, 4
+GRACE_STEPS, ETA = 20, 4
 Point = Mapping[str, float]
 
 

@@ -34,6 +34,8 @@ from benchmarks.players import (
 SLOTS = 4
 EQUAL_SHARES = (0.1, 0.15, 0.2, SHARE)
 TARGET_PERCENT = 5.0
+RESOLUTION_PERCENT = 0.01
+"""Of the recorded losses, about; what is nearer to the best counts as this."""
 MEMORY = Path("/dev/shm")
 
 
@@ -57,7 +59,7 @@ def replay(player: Player, task: Task) -> Trace:
     trace: Trace = []
     live: list[tuple[int, int, int, Point]] = []  # time, number, step, values
     lowest, now = np.inf, 0
-    while len(trace) * every < task.budget:
+    while (len(trace) + 1) * every <= task.budget:
         while len(live) < SLOTS and (started := player.start()) is not None:
             number, point, step = started
             heapq.heappush(live, (now + every, number, step + every, point))
@@ -165,9 +167,10 @@ def compared(ours: Mapping[str, Result], peers: Mapping[str, Result]) -> list[Ro
             label = f"{name}, {peer}"
             target = median(mine.share_to_target), median(theirs.share_to_target)
             rows.append(lower_is_better(f"{label}: to 5 %", *target, "% of the grid's steps"))
-            at = mean(mine.regret_at[SHARE]), mean(theirs.regret_at[SHARE])
+            us, them = (mean(it.regret_at[SHARE]) for it in (mine, theirs))
             unit = f"%, mean at {SHARE:.0%} of the steps"
-            rows.append(lower_is_better(f"{label}: regret", *at, unit))
+            us, them = max(us, RESOLUTION_PERCENT), max(them, RESOLUTION_PERCENT)
+            rows.append(lower_is_better(f"{label}: regret", us, them, unit))
     return rows
 
 

@@ -33,7 +33,7 @@ from neft_ray.train.checkpoint import load_latest
 from neft_ray.train.contents import State
 from neft_ray.train.loop import num_steps, tokens_trained, train
 from neft_ray.train.metrics import evaluate
-from neft_ray.train.outputs import metrics_log, save_rows
+from neft_ray.train.outputs import metrics_log
 from neft_ray.train.reports import Reports
 
 logger = logging.getLogger("neft_ray")
@@ -167,7 +167,8 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
                 if step == last:
                     results |= measure_answers(engine, data, config, order.generated_rows, folder)
                 log(step, results)
-                save_rows(engine, folder, step, rows)
+                if rows is not None and engine.rank == 0:
+                    rows.save(folder / "report_rows", step)
                 state = State(step, config.config_hash, results)
                 if reports.add(state) and step < last:
                     return STOPPED, ""

@@ -25,7 +25,7 @@ LAYERS = [
     "train generate memory",
     "worker export",
     "sweep plan report",
-    "pipeline terminal",
+    "pipeline terminal cost",
     "cli",
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts.split()}

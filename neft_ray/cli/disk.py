@@ -11,13 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from neft_ray.cli.options import DEFAULT_STORAGE, Storage
+from neft_ray.cost.text import size_text
 from neft_ray.errors import bad_input
 from neft_ray.run_directory import find_run, find_runs
 
 if TYPE_CHECKING:  # it loads torch
     from neft_ray.pipeline.garbage import Garbage
-
-UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def gc(
@@ -61,14 +60,6 @@ def gc(
         typer.confirm("delete?", abort=True)
     delete(found)
     console.print(f"{size_text(sum(item.num_bytes for item in found))} freed", highlight=False)
-
-
-def size_text(num_bytes: float) -> str:
-    """Return a size for people, such as `1.2 GB`."""
-    for size, unit in UNITS:
-        if num_bytes >= size:
-            return f"{num_bytes / size:.1f} {unit}"
-    return f"{num_bytes:.0f} B"
 
 
 def _table(found: list[Garbage], storage: Path) -> Table:

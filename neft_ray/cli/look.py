@@ -13,8 +13,21 @@ from rich.table import Table
 
 from neft_ray.cli.options import DEFAULT_STORAGE, Run, Storage
 from neft_ray.cli.view import trials_table
+from neft_ray.config.load import load_sweep
+from neft_ray.cost.pace import Pace
+from neft_ray.cost.schedule import seconds_left, slots_of
+from neft_ray.cost.text import time_text
 from neft_ray.errors import bad_input
-from neft_ray.journal import RUNNING, is_finished, read_records
+from neft_ray.journal import (
+    RUNNING,
+    Event,
+    TrialRecord,
+    is_finished,
+    read_events,
+    read_records,
+    reduce_events,
+)
+from neft_ray.plan import make_plan
 from neft_ray.run_directory import CANCEL_FILE, RunDirectory, find_run, find_runs, trial_name
 
 STOP_TIMEOUT_SECONDS = 120.0
@@ -36,8 +49,12 @@ def status(run: Run = "latest", storage: Storage = DEFAULT_STORAGE) -> None:
     """Show a run's trials."""
     found = find_run(run, storage)
     console = Console()
+    events = list(read_events(found.journal_file))
+    records = reduce_events(events)
     console.print(f"{found.root}: {_state(found)}", highlight=False)
-    console.print(trials_table(read_records(found.journal_file).values()))
+    console.print(trials_table(records.values()))
+    if found.manifest.get("kind") == "sweep" and not is_finished(found.journal_file):
+        console.print(_time_left(found, events, records), highlight=False)
 
 
 def logs(
@@ -140,6 +157,21 @@ def _cancel(run: RunDirectory, trial: str) -> None:
         raise bad_input(run.root, f"{trial} is not running", remedy)
     (run.root / "trials" / trial / CANCEL_FILE).touch()
     typer.echo(f"{trial} stops within a step")
+
+
+def _time_left(run: RunDirectory, events: list[Event], records: dict[int, TrialRecord]) -> str:
+    """Say how long the rest takes at the speed so far, of a run that goes on or could."""
+    speed = Pace(records.values()).speed()
+    if speed is None:
+        return "time left: unknown before the second evaluation of a trial"
+    config = load_sweep(run.config_file)
+    last = [record for record in records.values() if record.reports][-1]
+    num_steps = max(record.num_steps for record in records.values())
+    tokens = last.reports[-1].metrics.get("tokens_trained", 0.0) / last.last_step * num_steps
+    plan = make_plan(config, num_steps, max(1, round(tokens)))
+    slots = slots_of(events)
+    left = seconds_left(plan, list(records.values()), slots, speed)
+    return f"about {time_text(left)} left with {slots} {'slot' if slots == 1 else 'slots'}"
 
 
 def _state(run: RunDirectory) -> str:

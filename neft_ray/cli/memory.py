@@ -27,23 +27,35 @@ if TYPE_CHECKING:  # it loads torch
 
 
 def print_memory(
-    console: Console, config: SweepConfig, longest_tokens: int | None, compare: bool
-) -> None:
-    """Show one worker's memory under the file's strategy, or under all of them."""
+    console: Console,
+    config: SweepConfig,
+    longest_tokens: int | None,
+    compare: bool,
+    slots: int | None,
+) -> Problem | None:
+    """Show one worker's memory under the file's strategy, or all; return why it does not fit.
+
+    Args:
+        console: Where to.
+        config: The sweep.
+        longest_tokens: Of the data's rows.
+        compare: Show all strategies and stages.
+        slots: Trials at the same time; None: as many as the cores hold.
+    """
     from neft_ray.memory.fit import problem, room_of
     from neft_ray.memory.predict import Predictor
 
     predictor = Predictor(config.trial, longest_tokens)
-    room = room_of(config, config.sweep.slots)
+    room = room_of(config, slots or config.sweep.slots)
     try:
         named = list(predictor.compared()) if compare else [("this file", config.trial)]
         rows = [(name, predictor.of(trial)) for name, trial in named]
         found = problem(config.name, predictor, room)
     except UserError as error:
         console.print(f"memory   unknown: {error}", soft_wrap=True)
-        return
+        return None
     _print_table(console, predictor, room, rows)
-    _warn(console, found)
+    return found
 
 
 def warn_of_memory(console: Console, file: Path, config: SweepConfig) -> None:

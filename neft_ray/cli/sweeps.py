@@ -9,14 +9,13 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from neft_ray.cli.options import Address, Overrides
 from neft_ray.config.load import load_sweep
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.errors import ExitCode, Problem, UserError, bad_input
 from neft_ray.journal import read_records
-from neft_ray.plan import Plan, make_plan
+from neft_ray.plan import make_plan
 from neft_ray.run_directory import RunDirectory, find_run
 from neft_ray.strategy.checks import sweep_problems
 from neft_ray.sweep.address import is_here
@@ -58,26 +57,6 @@ def validate(
         raise UserError(problems)
 
 
-def plan(
-    file: Annotated[Path, typer.Argument(help="A sweep file.")],
-    overrides: Overrides = None,
-    compare: Compare = False,
-) -> None:
-    """Show what a sweep would do: trials, arms, rungs, steps, and a worker's memory."""
-    from neft_ray.cli.memory import print_memory
-    from neft_ray.pipeline.session import open_data
-
-    config = load_sweep(file, overrides or [])
-    data = open_data(config)
-    made = make_plan(config, *data.lengths(config.trial))
-    console = Console()
-    rows = data.data(config.trial).summary["rows"]
-    console.print(f"rows     {', '.join(f'{count} {name}' for name, count in rows.items())}")
-    _print_plan(console, made)
-    longest = data.data(config.trial).summary["longest_tokens"]
-    print_memory(console, config, longest, compare)
-
-
 def sweep(
     file: File = None, overrides: Overrides = None, resume: Resume = None, address: Address = None
 ) -> None:
@@ -92,7 +71,7 @@ def train(
     _run("train", *_config_and_run(file, overrides, resume), address)
 
 
-COMMANDS = [quickstart, validate, plan, sweep, train]
+COMMANDS = [quickstart, validate, sweep, train]
 
 
 def quickstart_file() -> Path:
@@ -150,27 +129,3 @@ def _run(kind: str, config: SweepConfig, run: RunDirectory | None, address: str 
         raise typer.Exit(ExitCode.FAILED)
     console.print(f"model    {run.best_model}  (neft-ray chat {run.root})")
     console.print(f"mlflow   neft-ray ui --storage {config.storage}", highlight=False)
-
-
-def _print_plan(console: Console, made: Plan) -> None:
-    table = Table("arm", "phase", "trials", *(f"at step {r}" for r in made.rungs), "steps")
-    for arm in made.arms:
-        at_rungs = [str(count) for count in arm.trials_at_rung]
-        table.add_row(arm.name, "search", str(arm.num_trials), *at_rungs, str(arm.steps))
-    blanks = [""] * len(made.rungs)
-    for arm in made.arms if made.num_finalists else []:
-        steps = str(made.num_finalists * made.num_steps)
-        table.add_row(arm.name, "finalists", str(made.num_finalists), *blanks, steps)
-    console.print(table)
-    search = sum(arm.steps for arm in made.arms)
-    full = sum(arm.full_steps for arm in made.arms)
-    console.print(
-        f"a whole trial is {made.num_steps} steps; the search takes about {search} of {full} steps "
-        f"without early stopping ({search / full:.0%}), the finalists {made.finalist_steps} more"
-    )
-    for arm in made.arms:
-        if arm.forwards_per_row > 1:
-            times = f"{arm.forwards_per_row} times the time"
-            console.print(
-                f"symmetric noise: a step of the {arm.name} arm takes {times} of a plain one"
-            )

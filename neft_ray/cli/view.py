@@ -14,7 +14,10 @@ from rich.text import Text
 
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
-from neft_ray.journal import RUNNING, TrialRecord, read_records
+from neft_ray.cost.pace import Pace
+from neft_ray.cost.schedule import seconds_left, slots_of
+from neft_ray.cost.text import time_text
+from neft_ray.journal import RUNNING, TrialRecord, read_events, read_records
 from neft_ray.plan import Plan
 from neft_ray.run_directory import RunDirectory, trial_name
 
@@ -61,13 +64,15 @@ class SweepView:
         self._console, self._run, self._config, self._plan = console, run, config, plan
         self._records: dict[int, TrialRecord] = {}
         self._began = time.monotonic()
-        self._begun_steps = 0
+        self._pace = Pace()
+        self._slots = 0
+        """Not known before the first trial starts."""
         self._live: Live | None = None
 
     def __enter__(self) -> SweepView:
         """Start drawing."""
         self._records = read_records(self._run.journal_file)
-        self._begun_steps = self._steps_done()
+        self._pace = Pace(self._records.values())
         self._console.print(f"run      {self._run.root}")
         self._console.print(f"log      {self._run.log_file} (Ray's and our own messages)")
         if self._console.is_terminal:
@@ -94,9 +99,12 @@ class SweepView:
     def started(self, record: TrialRecord, config: TrialConfig, folder: Path) -> None:
         """See `Observer`."""
         self._records[record.number] = record
+        if not self._slots:
+            self._slots = slots_of(read_events(self._run.journal_file))
 
     def reported(self, record: TrialRecord) -> None:
         """See `Observer`. The records are the conductor's own, so they are up to date."""
+        self._pace.reported(record)
 
     def ended(self, record: TrialRecord, folder: Path) -> None:
         """See `Observer`."""
@@ -162,14 +170,11 @@ class SweepView:
             found = f"best so far {trial_name(best.number)}: {loss:.4f} ({describe_values(best)})"
         return Text(f"{found} · {self._time_left()} · Ctrl-C stops; --resume goes on")
 
-    def _steps_done(self) -> int:
-        return sum(record.last_step for record in self._records.values())
-
     def _time_left(self) -> str:
-        """Extrapolate from the steps done since the start; trials cut short shorten the rest."""
-        elapsed = time.monotonic() - self._began
-        done = self._steps_done() - self._begun_steps
-        left = self._plan.steps_left(self._records.values())
-        if done == 0:
-            return f"{elapsed:.0f} s so far"
-        return f"{elapsed:.0f} s so far, about {elapsed / done * left:.0f} s left"
+        """Deal what is left out to the slots, at the speed of the trials so far."""
+        so_far = f"{time_text(time.monotonic() - self._began)} so far"
+        speed = self._pace.speed()
+        if speed is None:
+            return so_far
+        left = seconds_left(self._plan, list(self._records.values()), max(1, self._slots), speed)
+        return f"{so_far}, about {time_text(left)} left"

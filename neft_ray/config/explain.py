@@ -108,5 +108,6 @@ def nearest_trial_key(key: str) -> str:
     beside = {
         last: known for known, (first, _, last) in parts.items() if first and first == section
     }
-    namesake = any(last == name for _, _, last in parts.values())
-    return nearest_key(name, beside) if beside or namesake else did_you_mean(key, TRIAL_KEYS)
+    namesakes = [known for known, (_, _, last) in parts.items() if last == name]
+    near = bool(beside) or len(namesakes) == 1
+    return nearest_key(name, beside) if near else did_you_mean(key, TRIAL_KEYS)

@@ -80,7 +80,7 @@ def _first(config: SweepConfig) -> Iterator[Finding]:
 def _outside(place: Path, key: str, value: object, domain: Domain) -> Finding:
     kind = tag_of(type(domain))
     what = f"{shown(value)} is not among the values of {key}, `{kind}: {_written(domain)}`"
-    return Finding(place, what, f"write a value of that domain, or widen sweep.space.{key}")
+    return Finding(place, what, "write one of them, or widen that domain")
 
 
 def _written(domain: Domain) -> str:
@@ -189,5 +189,8 @@ def _needed(key: str, space: Mapping[str, Domain], order: list[str]) -> Values:
     values: Values = {}
     for other, listed in conditions(space[key]).items():
         if other in space and order.index(other) < order.index(key):
-            values |= {**_needed(other, space, order), other: listed[0]}
+            held = [value for wanted in listed for value in space[other].listed(wanted)]
+            values |= _needed(other, space, order)
+            if held:
+                values[other] = held[0]
     return values

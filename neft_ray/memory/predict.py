@@ -11,7 +11,7 @@ from neft_ray.config.strategy import DdpConfig, DeepspeedConfig, FsdpConfig, Str
 from neft_ray.config.trial import TrialConfig
 from neft_ray.memory.held import FLOAT, HALF, Held, Setting
 from neft_ray.memory.ledgers import moments
-from neft_ray.memory.trace import Trace, trace_step
+from neft_ray.memory.trace import Group, Trace, trace_step
 
 STRATEGIES: dict[str, StrategyConfig] = {
     "ddp": DdpConfig(),
@@ -114,6 +114,18 @@ class Predictor:
         )
         base = FLOAT * (trace.base if whole else 0)
         return Prediction(held, offloaded, base, config.workers.gpus == 0)
+
+    @property
+    def sizes(self) -> Group:
+        """The parameters of the trial's model with its adapters: all, and those trained.
+
+        Raises:
+            UserError: If the model cannot be traced.
+        """
+        config = self.config
+        strategy, workers = config.strategy, config.workers
+        setting = Setting(strategy, workers.num, self.shape.accumulates, gloo=workers.gpus == 0)
+        return self._trace(config, setting).total
 
     def compared(self) -> Iterator[tuple[str, TrialConfig]]:
         """Yield all strategies and stages, with and without checkpointing and adapters."""

@@ -62,13 +62,23 @@ def register_best(
         key=card.key,
         select_loss=best.best.metrics["select_loss"],
         data_hash=session.dataset(config).digest,
-        description="\n".join(summary_lines(results)),
+        description=_description(best, config, results),
         tags=tags,
     )
     made = register(session.store, candidate)
     entry = {"trial": trial_name(best.number), "version": made.version, "alias": made.alias}
     run.write_manifest(run.manifest | {"registered": {"model": candidate.name, **entry}})
     return made
+
+
+def _description(best: TrialRecord, config: TrialConfig, results: Results) -> str:
+    assert best.best is not None
+    words = (
+        f"{trial_name(best.number)} of {results.name}, α {config.noise.alpha:g}, learning rate "
+        f"{config.optimizer.learning_rate:.3g}: select loss "
+        f"{best.best.metrics['select_loss']:.4f} at step {best.best.step}"
+    )
+    return "\n\n".join([words, *summary_lines(results)])
 
 
 def _lifts(results: Results) -> dict[str, float]:

@@ -80,8 +80,7 @@ def ray_cluster(address: str | None) -> Iterator[Cluster]:
     address = address_of(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if address == LOCAL:
-        # One core more than there are, for the slots themselves; Cluster does not count it.
-        options |= {"num_cpus": num_cores() + 1, "dashboard_host": "127.0.0.1"}
+        options |= {"num_cpus": num_cores(), "dashboard_host": "127.0.0.1"}
         # Ray Train's clean-up after a killed slot asks the dashboard.
         options["include_dashboard"] = True
         # One machine is not preempted: one process less to start per slot.
@@ -89,7 +88,6 @@ def ray_cluster(address: str | None) -> Iterator[Cluster]:
     ray.init(address=address, **options)
     try:
         resources = ray.cluster_resources()
-        cpus = num_cores() if address == LOCAL else resources.get("CPU", 0.0)
-        yield Cluster(float(cpus), float(resources.get("GPU", 0.0)))
+        yield Cluster(float(resources.get("CPU", 0.0)), float(resources.get("GPU", 0.0)))
     finally:
         ray.shutdown()

@@ -19,8 +19,8 @@ from neft_ray.sweep.mailbox import Happened
 from neft_ray.sweep.worker_group import WorkerGroup, remove_placement_groups
 
 HAPPENED = "happened"
-SLOT_CPUS = 0.01
-"""A slot itself only waits; Tune does not accept 0."""
+SLOT_BYTES = 1.0
+"""A slot itself only waits, and takes no core from workers; Tune wants it to ask for something."""
 
 
 def unpack(result: dict[str, Any]) -> Happened:
@@ -34,7 +34,7 @@ class Slot(tune.Trainable):  # type: ignore[misc]
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """Ask for next to nothing: the worker group asks for its own resources."""
-        return tune.PlacementGroupFactory([{"CPU": SLOT_CPUS}])
+        return tune.PlacementGroupFactory([{"memory": SLOT_BYTES}])
 
     def setup(self, config: dict[str, Any]) -> None:
         """Start the worker group, in the place of one that a killed slot has left behind."""
@@ -49,8 +49,11 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         return {HAPPENED: json.dumps(asdict(self._group.next()))}
 
     def cleanup(self) -> None:
-        """Stop what runs and end the processes."""
-        self._group.close()
+        """Stop what runs, end the processes and give back what workers still wait for."""
+        try:
+            self._group.close()
+        finally:
+            remove_placement_groups(self.config["marker"])
 
     def _new_group(self) -> WorkerGroup:
         workers = WorkersConfig.model_validate_json(self.config["workers"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from neft_ray.config.trial import TrialConfig
 from neft_ray.data.batches import batches_of_rank
 from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
+from neft_ray.errors import StorageError
 from neft_ray.strategy.base import Engine
 
 
@@ -35,6 +37,20 @@ class RowLosses:
     def mean(self) -> float:
         """Nats per supervised token."""
         return float(self.losses.sum() / self.counts.sum())
+
+    def save(self, folder: Path, step: int) -> None:
+        """Write them into a folder, which is made if need be, all or nothing.
+
+        Raises:
+            StorageError: If the disk is full or not writable.
+        """
+        unfinished = folder / f".step-{step:06d}.npz"
+        try:
+            folder.mkdir(exist_ok=True)
+            np.savez(unfinished, sample_ids=self.sample_ids, losses=self.losses, counts=self.counts)
+            unfinished.rename(folder / f"step-{step:06d}.npz")
+        except OSError as error:
+            raise StorageError.of(folder, error) from error
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What rank 0 writes of a trial beside its checkpoints: metrics, and losses by row."""
+"""The file of metrics that each node keeps of a trial."""
 
 from __future__ import annotations
 
@@ -8,12 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from neft_ray.errors import StorageError
 from neft_ray.strategy.base import Engine
 from neft_ray.tracking.points import MetricsLog, node_points_file
-from neft_ray.train.metrics import RowLosses
 
 
 @contextmanager
@@ -32,21 +28,3 @@ def metrics_log(engine: Engine, folder: Path) -> Iterator[Any]:
         yield write
     finally:
         log.close()
-
-
-def save_rows(engine: Engine, folder: Path, step: int, rows: RowLosses | None) -> None:
-    """Keep the report split's losses by row, all or nothing; rank 0 only.
-
-    Raises:
-        StorageError: If the disk is full or not writable.
-    """
-    if engine.rank > 0 or rows is None:
-        return
-    folder = folder / "report_rows"
-    unfinished = folder / f".step-{step:06d}.npz"
-    try:
-        folder.mkdir(exist_ok=True)
-        np.savez(unfinished, sample_ids=rows.sample_ids, losses=rows.losses, counts=rows.counts)
-        unfinished.rename(folder / f"step-{step:06d}.npz")
-    except OSError as error:
-        raise StorageError.of(folder, error) from error

@@ -26,6 +26,7 @@ from neft_ray.tracking.mirrored import MIRROR_FILE, num_waiting_points, points_f
 from neft_ray.tracking.mlflow_store import MlflowStore
 from neft_ray.tracking.points import POINTS_FILE, MetricsLog, node_points_file, read_points
 from neft_ray.tracking.shown import shown_name
+from neft_ray.tracking.views import share_views, view_links
 from tests.system.servers import Server, free_port
 
 BIGGEST = 1.7976931348623157e308
@@ -472,6 +473,58 @@ def test_a_trial_that_starts_again_just_as_it_ended_is_still_mirrored(local):
         log_steps(trial, [1])
     assert local.assert_exactly_once(trial) == 3
     assert local.children()[0].info.status == "RUNNING"
+
+
+class Counting:
+    """A mirror that counts what it is asked to look at."""
+
+    def __init__(self):
+        self.seen = []
+
+    def sync(self, directory):
+        self.seen.append(directory.name)
+        return read_card(directory).status != "RUNNING"
+
+
+def test_a_look_for_news_costs_nothing_for_trials_that_have_ended(tmp_path):
+    mirror = Counting()
+    thread = MirrorThread(mirror)
+    for number in range(1000):
+        trial = tmp_path / f"t{number:03d}"
+        describe(trial, trial.name, {}, {})
+        thread.finish(trial, "FINISHED")
+    live = tmp_path / "live"
+    describe(live, "live", {}, {})
+    thread.add(live)
+    thread._round()
+    assert len(mirror.seen) == 1001
+    mirror.seen.clear()
+    for _ in range(3):
+        thread._round()
+    assert mirror.seen == ["live"] * 3
+    assert len(thread._live) == 1
+
+
+def test_the_views_of_a_sweep_show_its_trials_best_first(sweep):
+    for _ in range(2):
+        share_views(sweep.store, "my-run", ["noise.alpha"])
+    tags = sweep.client.get_experiment(sweep.store.experiment_id).tags
+    views = {key: json.loads(tag) for key, tag in tags.items() if "sharedViewState" in key}
+    links = view_links("my-run", sweep.store.experiment_id)
+    assert len(views) == 2
+    for what, mode in (("trials", None), ("charts", "CHART")):
+        key = links[what].split("viewStateShareKey=")[1].split("&")[0]
+        view = views[f"mlflow.sharedViewState.{key}"]
+        assert view.get("compareRunsMode") == mode
+        assert "params.`noise.alpha`" in view["selectedColumns"]
+    trial = sweep.root / "trials" / "t007"
+    describe(trial, "t007", {}, {"neft_ray.run": "my-run", "neft_ray.arm": "treatment"})
+    describe(sweep.root, "sweep", {"model": "x"}, {"neft_ray.run": "my-run"})
+    finish(sweep.root, "KILLED")
+    for directory in (trial, sweep.root):
+        sweep.mirror.sync(directory)
+    found = sweep.client.search_runs([sweep.store.experiment_id], view["searchFilter"])
+    assert [run.info.run_name for run in found] == ["t007"], "the trial, not the parent"
 
 
 # ---- refusals at the start ---------------------------------------------------------------------

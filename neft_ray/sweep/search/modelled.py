@@ -18,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from neft_ray.config.arm_space import ArmSpace
 from neft_ray.config.space import Values
 from neft_ray.journal import TrialRecord
-from neft_ray.sweep.search.draws import Drawing, Key, Random, mark, seed_of
+from neft_ray.sweep.search.draws import Drawing, Random, Seen, mark, seed_of
 from neft_ray.sweep.search.encoding import Encoding
 from neft_ray.sweep.search.models import Model
 from neft_ray.sweep.search.plain import limits
@@ -56,8 +56,7 @@ class Modelled:
         self._space, self._model, self._key, self._first = space, model, key, first
         self._encoding = Encoding(space, model.fills_in)
         self._memory = Memory(self._encoded, *told)
-        self._marked: list[TrialRecord] = []
-        self._seen: set[Key] = set()
+        self._seen = Seen()
         self.num_trials, self.can_go_on = limits(space, num_trials)
 
     def propose(self, history: Sequence[TrialRecord], priors: Sequence[TrialRecord] = ()) -> Values:
@@ -65,8 +64,8 @@ class Modelled:
         number = len(history)
         preset = self._first[number] if number < len(self._first) else {}
         known = self._model.view(number, self._memory.update([*priors, *history]))
-        seen = self._points(history)
         listed = self._space.allowed_points
+        seen = self._seen.of(history) if listed is not None else set()
         for attempt in range(MAX_ASKED) if known is not None and self._space.domains else ():
             values = self._asked(known or [], seed_of(*self._key, number, attempt), preset)
             is_new = listed is None or bool(preset) or mark(values) not in seen
@@ -84,19 +83,6 @@ class Modelled:
         )
         trial = study.ask()
         return self._space.drawn(lambda key: self._encoding.suggested(trial, key), preset)
-
-    def _points(self, history: Sequence[TrialRecord]) -> set[Key]:
-        """Return the points of a history; most often it is the last one and a little more."""
-        if self._space.allowed_points is None:
-            return self._seen
-        before = self._marked
-        if len(before) > len(history) or any(
-            old is not new for old, new in zip(before, history, strict=False)
-        ):
-            before, self._seen = [], set()
-        self._seen |= {mark(record.values) for record in history[len(before) :]}
-        self._marked = list(history)
-        return self._seen
 
 
 class _Known(InMemoryStorage):  # type: ignore[misc]

@@ -8,7 +8,7 @@ from itertools import count
 from neft_ray.config.arm_space import ArmSpace
 from neft_ray.config.space import Values
 from neft_ray.journal import TrialRecord
-from neft_ray.sweep.search.draws import Drawing, Key, Stream, mark
+from neft_ray.sweep.search.draws import Drawing, Key, Seen, Stream, mark
 
 
 class Grid:
@@ -19,12 +19,14 @@ class Grid:
     def __init__(self, space: ArmSpace) -> None:
         points = space.allowed_points
         assert points is not None  # config/checks.py
-        self._points = points
+        self._points = [(mark(point), point) for point in points]
+        self._seen = Seen()
         self.num_trials, self.num_left_out = len(points), space.num_left_out
 
     def propose(self, history: Sequence[TrialRecord], priors: Sequence[TrialRecord] = ()) -> Values:
-        """See `Proposer`."""
-        return dict(self._points[len(history)])
+        """See `Proposer`. The first point that was not run: the space may have been smaller."""
+        seen = self._seen.of(history)
+        return dict(next(point for key, point in self._points if key not in seen))
 
 
 class Drawn:
