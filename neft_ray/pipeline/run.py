@@ -85,7 +85,7 @@ def _mirrored(session: Session, run: RunDirectory, mirror: MlflowMirror) -> Iter
     """Mirror a run into MLflow in the background for the duration of a `with` block."""
     manifest = run.manifest
     tags = {
-        **code_tags(manifest["code"], f"neft-ray {manifest['kind']}"),
+        **code_tags(manifest.get("code", {}), f"neft-ray {manifest['kind']}"),
         "neft_ray.kind": manifest["kind"],
         "neft_ray.run": run.name,
         "neft_ray.data_hash": manifest["data"]["content_hash"],
