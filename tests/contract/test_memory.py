@@ -11,7 +11,7 @@ from neft_ray.model import load_model
 from tests.contract.strategy_runs import run_group
 from tests.unit.trial_runs import small_config
 
-TOLERANCE = {"zero 1": 0.1, "zero 2": 0.1}
+TOLERANCE = {"zero 1": 0.1, "zero 2": 0.1, "fsdp": 0.05}
 """What DeepSpeed leaves behind of the step before comes and goes; the others are nearly exact."""
 OTHERWISE, ON_A_GPU = 0.03, 0.15
 KINDS = {
