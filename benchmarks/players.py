@@ -88,7 +88,7 @@ class Ours:
 
     def __init__(self, task: Task, folder: Path, **search: Any) -> None:
         self._conductor = Conductor(
-            _config(task, search), RunDirectory(folder), Lengths(task.steps[-1])
+            config_of(task, search), RunDirectory(folder), Lengths(task.steps[-1])
         )
 
     def start(self) -> tuple[int, Point, int] | None:
@@ -105,7 +105,8 @@ class Ours:
         self._conductor.end(number, "diverged" if diverged else "completed")
 
 
-def _config(task: Task, search: dict[str, Any]) -> SweepConfig:
+def config_of(task: Task, search: dict[str, Any]) -> SweepConfig:
+    """Return the sweep over the recorded grid."""
     base = load_sweep(RECIPE).model_dump(mode="json")
     base["training"] |= {"eval_every_steps": task.steps[0]}
     base["sweep"] = {

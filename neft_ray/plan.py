@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from neft_ray.config.arm_space import num_trials
+from neft_ray.config.arm_space import ArmSpace, num_trials
 from neft_ray.config.schedulers import Bracket, Rungs
 from neft_ray.config.sweep import TREATMENT, SweepConfig
 from neft_ray.journal import RUNNING, TrialRecord
@@ -23,6 +23,7 @@ class ArmPlan:
         full_steps: The same without early stopping.
         forwards_per_row: How often a step runs each of its rows, in the trial that does so most:
             2 where noise is symmetric. A step then costs twice the time.
+        num_left_out: Points that the constraints leave out, where points are listed.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ArmPlan:
     steps: int
     full_steps: int
     forwards_per_row: int = 1
+    num_left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,9 +138,8 @@ def _arm(
             alive, before = max(1, alive // eta), place
         steps += alive * (num_steps - before)
     forwards = _forwards_per_row(config, config.sweep.arms[name])
-    return ArmPlan(
-        name, num_trials, list(at_rung.values()), steps, num_trials * num_steps, forwards
-    )
+    full_steps, left_out = num_trials * num_steps, ArmSpace.of(config, name).num_left_out
+    return ArmPlan(name, num_trials, list(at_rung.values()), steps, full_steps, forwards, left_out)
 
 
 def _forwards_per_row(config: SweepConfig, fixed: Mapping[str, object]) -> int:

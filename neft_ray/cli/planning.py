@@ -173,6 +173,9 @@ def _print_trials(console: Console, made: Plan) -> None:
         f"without early stopping ({search / full:.0%}), the finalists {made.finalist_steps} more"
     )
     for arm in made.arms:
+        if arm.num_left_out:
+            points = f"{arm.num_left_out} points of the {arm.name} arm"
+            console.print(f"the constraints leave out {points}")
         if arm.forwards_per_row > 1:
             times = f"{arm.forwards_per_row} times the time"
             console.print(

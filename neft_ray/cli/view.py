@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from neft_ray.config.sweep import SweepConfig
-from neft_ray.config.trial import TrialConfig
+from neft_ray.config.trial import LIVE_KEYS, TrialConfig
 from neft_ray.cost.pace import Pace
 from neft_ray.cost.schedule import seconds_left, slots_of
 from neft_ray.cost.text import time_text
@@ -22,15 +22,21 @@ from neft_ray.plan import Plan
 from neft_ray.run_directory import RunDirectory, trial_name
 
 RECENT_TRIALS = 12
+CHANGES = "changes"
 SHORT_NAMES = {"noise.alpha": "α", "optimizer.learning_rate": "lr"}
 
 
 def describe_values(record: TrialRecord) -> str:
-    """Return searched values for a person, such as `α=15 lr=0.00031`."""
+    """Return searched values for a person, such as `α=15→18 lr=0.00031`, changed on the way."""
+    changes = record.values.get(CHANGES, ())
     parts = []
     for key, value in sorted(record.values.items()):
+        if key == CHANGES:
+            continue
         name = SHORT_NAMES.get(key, key.rsplit(".", 1)[-1])
-        parts.append(f"{name}={value:.3g}" if isinstance(value, float) else f"{name}={value}")
+        later = [change[LIVE_KEYS[key]] for change in changes if LIVE_KEYS.get(key) in change]
+        shown = (f"{v:.3g}" if isinstance(v, float) else f"{v}" for v in (value, *later))
+        parts.append(f"{name}={'→'.join(shown)}")
     return " ".join(parts)
 
 

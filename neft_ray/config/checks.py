@@ -113,6 +113,21 @@ def _shards_in_host_memory(config: SweepConfig) -> Iterator[Finding]:
         yield Finding(("strategy", "cpu_offload"), what, remedy)
 
 
+def _budget(config: SweepConfig) -> Iterator[Finding]:
+    """What is limited can be counted."""
+    price, budget, gpus = config.sweep.price, config.sweep.budget, config.workers.gpus
+    if budget.dollars is not None and price.dollars(1, 1) is None:
+        remedy = "write sweep.price, such as `price: {dollars_per_gpu_hour: 2.2}`"
+        yield Finding(("sweep", "budget", "dollars"), "nothing has a price", remedy)
+    if budget.gpu_hours is not None and not gpus:
+        what, remedy = "no GPU is used: workers.gpus is 0", "write budget.hours instead"
+        yield Finding(("sweep", "budget", "gpu_hours"), what, remedy)
+    if price.instance is not None and not gpus:
+        what = "is priced by its GPUs, and workers.gpus is 0"
+        remedy = "give the workers GPUs, or write dollars_per_cpu_hour instead"
+        yield Finding(("sweep", "price", "instance"), what, remedy)
+
+
 def _async_checkpoints(config: SweepConfig) -> Iterator[Finding]:
     """DeepSpeed's shards are written where they are, not from a copy."""
     if config.training.async_checkpoints and isinstance(config.strategy, DeepspeedConfig):
@@ -140,6 +155,7 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     _num_trials: (("sweep", "searcher"), ("sweep", "num_trials")),
     _rungs: (("sweep", "scheduler"), ("training",)),
     _shards_in_host_memory: (("strategy",), ("workers",)),
+    _budget: (("sweep", "price"), ("sweep", "budget"), ("workers",)),
     _async_checkpoints: (("training",), ("strategy",)),
     _params_dtype: (("strategy",), ("model",), *ARMS),
     control_in_space: ARMS,

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from neft_ray.config.base import Count, ListedOnce, Name, NonNegative, Positive, Section, Seed
+from neft_ray.config.base import Count, ListedOnce, Name, Positive, Section, Seed
+from neft_ray.config.prices import PriceConfig
 from neft_ray.config.schedulers import NoStopping, Scheduler
 from neft_ray.config.searchers import RandomSearch, Searcher
 from neft_ray.config.space import Domain, Value
@@ -48,14 +49,6 @@ class HealthConfig(Section):
     """Diverged: a select loss so far above the trial's own lowest. Null: never."""
     patience_evaluations: Count | None = None
     """Stalled: so many evaluations without a lower select loss. Null: never."""
-
-
-class PriceConfig(Section):
-    """What the machines cost, for `plan` and for a budget in dollars."""
-
-    dollars_per_gpu_hour: NonNegative | None = None
-    dollars_per_cpu_hour: NonNegative | None = None
-    """Of one core; null where the price of a GPU covers its machine."""
 
 
 class BudgetConfig(Section):

@@ -165,6 +165,10 @@ class ChangeConfig(Section):
     learning_rate: Positive | None = None
 
 
+LIVE_KEYS = {"noise.alpha": "alpha", "optimizer.learning_rate": "learning_rate"}
+"""The settings that may change on the way, and their names in a change."""
+
+
 class WorkersConfig(Section):
     """The processes that train one trial together."""
 

@@ -38,14 +38,10 @@ def estimate(plan: Plan, config: SweepConfig, slots: int, speed: Speed) -> Estim
         speed: As measured.
     """
     hours = (seconds_left(plan, (), slots, speed) + speed.first_seconds) / HOUR
-    workers, price = config.workers, config.sweep.price
+    workers = config.workers
     gpu_hours = hours * slots * workers.num * workers.gpus
     cpu_hours = hours * slots * workers.num * workers.cpus
-    prices = (price.dollars_per_gpu_hour, price.dollars_per_cpu_hour)
-    dollars = None
-    if prices != (None, None):
-        dollars = gpu_hours * (prices[0] or 0.0) + cpu_hours * (prices[1] or 0.0)
-    return Estimate(hours, gpu_hours, dollars)
+    return Estimate(hours, gpu_hours, config.sweep.price.dollars(gpu_hours, cpu_hours))
 
 
 def least(plan: Plan) -> Plan:

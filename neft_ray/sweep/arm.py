@@ -94,7 +94,7 @@ class Arm:
     @property
     def num_left(self) -> int:
         """Trials still to be proposed; below 0 after some that were not planned."""
-        return self.proposer.num_trials - len(self.proposed)
+        return self.proposer.num_left(self.proposed)
 
     def may_catch_up(self, most_spent: int) -> bool:
         """Tell whether a further trial makes the arms more equal in optimizer steps.
@@ -105,8 +105,9 @@ class Arm:
         Args:
             most_spent: By any arm.
         """
-        can = self.proposer.can_go_on and self.rule.takes_more
-        if not can or -self.num_left >= self.proposer.num_trials:
+        if not self.rule.takes_more or -self.num_left >= self.proposer.num_trials:
+            return False
+        if not self.proposer.can_go_on(self.proposed):
             return False
         ahead = sum(r.num_steps - r.last_step for r in self.of_status(RUNNING))
         return self.spent_steps + ahead + self.longest <= most_spent

@@ -25,6 +25,9 @@ from neft_ray.worker import Order, order_fields
 
 logger = logging.getLogger(__name__)
 SLOT = "slot"
+LEAVE_SECONDS = 90.0
+"""How long slots may take to end by themselves. Tune kills them after 5 seconds, and workers that
+are just starting take longer to end."""
 
 
 class _Unpickled:
@@ -48,16 +51,31 @@ class Slots(_Unpickled, Searcher):  # type: ignore[misc]
         self.mailboxes = mailboxes
         self._settings = settings
         self._num_started = 0
-        self._marker = random.randrange(10**6, 10**7)  # two sweeps on a cluster differ
+        first = random.randrange(10**6, 10**7)  # two sweeps on a cluster differ
+        self.markers = range(first, first + len(mailboxes))
+        """See `WorkerGroup`."""
+        self._leave_by: float | None = None
 
     def suggest(self, trial_id: str) -> Any:
         """Return the configuration of the next slot, or FINISHED."""
-        if self._num_started == len(self.mailboxes):
+        if self._leave_by is not None or self._num_started == len(self.mailboxes):
             return Searcher.FINISHED
         number = self._num_started
         self._num_started += 1
-        own = {SLOT: number, "mailbox": self.mailboxes[number], "marker": self._marker + number}
+        own = {SLOT: number, "mailbox": self.mailboxes[number], "marker": self.markers[number]}
         return {**self._settings, **own}
+
+    def leave(self) -> None:
+        """Stop all trials and let the slots end; nothing the second time."""
+        if self._leave_by is None:
+            self._leave_by = time.monotonic() + LEAVE_SECONDS
+            for mailbox in self.mailboxes:
+                mailbox.leave.remote()
+
+    @property
+    def are_overdue(self) -> bool:
+        """Whether slots were to end long ago."""
+        return self._leave_by is not None and time.monotonic() > self._leave_by
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -175,16 +193,18 @@ class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
 
 
 class Finished(Stopper):  # type: ignore[misc]
-    """Ends the experiment when the sweep is over, or is to stop."""
+    """Lets the slots end when the sweep is over, or is to stop; Tune ends when they have."""
 
     def __init__(
         self,
         dispatcher: Dispatcher,
+        slots: Slots,
         conductor: Conductor,
         run: RunDirectory,
         budget: BudgetConfig,
     ) -> None:
-        self._dispatcher, self._conductor, self._run = dispatcher, conductor, run
+        self._dispatcher, self._slots = dispatcher, slots
+        self._conductor, self._run = conductor, run
         self._has_budget = any(limit is not None for limit in budget.model_dump().values())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -196,9 +216,11 @@ class Finished(Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
-        """Say whether all is to end."""
-        self._dispatcher.is_stopping |= self._run.stop_file.exists()
+        """Say whether Tune is to end all slots at once, because they do not end by themselves."""
+        dispatcher = self._dispatcher
+        dispatcher.is_stopping |= self._run.stop_file.exists() or dispatcher.error is not None
         if self._has_budget:
-            self._dispatcher.check_budget()
-        failed = self._dispatcher.error is not None
-        return failed or self._dispatcher.is_stopping or self._conductor.is_finished
+            dispatcher.check_budget()
+        if dispatcher.is_stopping or self._conductor.is_finished:
+            self._slots.leave()
+        return self._slots.are_overdue

@@ -20,7 +20,7 @@ from neft_ray.sweep.conductor import Conductor
 from neft_ray.sweep.dispatch import Dispatcher, Finished, Slots
 from neft_ray.sweep.retention import Retention
 from neft_ray.sweep.slot import Slot
-from neft_ray.sweep.worker_group import new_mailbox
+from neft_ray.sweep.worker_group import new_mailbox, remove_placement_groups
 from neft_ray.train import checkpoint
 from neft_ray.train.loop import num_steps, tokens_trained
 from neft_ray.worker import Order
@@ -127,7 +127,7 @@ class Driver:
                 name="tune",
                 storage_path=str(self.run.scratch),
                 verbose=0,
-                stop=Finished(dispatcher, self.conductor, self.run, search.budget),
+                stop=Finished(dispatcher, slots, self.conductor, self.run, search.budget),
                 failure_config=tune.FailureConfig(max_failures=SLOT_RESTARTS),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
@@ -135,6 +135,7 @@ class Driver:
         try:
             tuner.fit()
         finally:
+            remove_placement_groups(slots.markers)  # of slots that did not end by themselves
             self.run.stop_file.unlink(missing_ok=True)
             shutil.rmtree(self.run.scratch, ignore_errors=True)
         if dispatcher.error is not None:

@@ -19,7 +19,7 @@ class Happened:
     """What a slot has to say."""
 
     id: int
-    kind: Literal["idle", "report", "crash", "end"]
+    kind: Literal["idle", "report", "crash", "end", "left"]
     """`idle` once, when the slot is new; a slot whose trial has ended is idle too."""
     trial: int = -1
     step: int = 0
@@ -51,6 +51,7 @@ class Mailbox:
         self._decisions: dict[int, asyncio.Future[bool]] = {}
         self._stopping = False
         self._closed = False
+        self._is_over = False
         self._num_happened = 0
         self._happened: deque[Happened] = deque()
         self._changed = asyncio.Condition()
@@ -135,6 +136,17 @@ class Mailbox:
         """Send the workers home."""
         self._closed = True
         await self._notify()
+
+    async def leave(self) -> None:
+        """Stop the present trial and send the workers home for good."""
+        self._is_over = True
+        await self.stop()
+        await self._say("left")  # whoever waits for an event goes on before the workers are gone
+        await self.close()
+
+    async def is_over(self) -> bool:
+        """Whether there will be no more trials."""
+        return self._is_over
 
     async def _say(self, kind: str, trial: int = -1, **more: Any) -> None:
         self._num_happened += 1

@@ -23,10 +23,13 @@ class Proposer(Protocol):
     """Proposes the values of trials, one after another."""
 
     num_trials: int
-    can_go_on: bool
-    """Whether there are as many proposals again beyond `num_trials`."""
-    num_left_out: int
-    """Points of a grid that break a constraint."""
+    """Planned."""
+
+    def num_left(self, history: Sequence[TrialRecord]) -> int:
+        """Return how many planned trials are still to come; below 0 after further ones."""
+
+    def can_go_on(self, history: Sequence[TrialRecord]) -> bool:
+        """Tell whether there is a point that was not run, planned or not."""
 
     def propose(self, history: Sequence[TrialRecord], priors: Sequence[TrialRecord] = ()) -> Values:
         """Return the values of the next trial.

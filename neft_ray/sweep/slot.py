@@ -12,7 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
+from ray.tune.result import DONE
 
 from neft_ray.config.trial import WorkersConfig
 from neft_ray.sweep.mailbox import Happened
@@ -37,23 +39,32 @@ class Slot(tune.Trainable):  # type: ignore[misc]
         return tune.PlacementGroupFactory([{"memory": SLOT_BYTES}])
 
     def setup(self, config: dict[str, Any]) -> None:
-        """Start the worker group, in the place of one that a killed slot has left behind."""
-        remove_placement_groups(config["marker"])
-        self._group = self._new_group()
+        """Take the place of a slot that was killed."""
+        remove_placement_groups([config["marker"]])
+        self._group: WorkerGroup | None = None
 
     def step(self) -> dict[str, Any]:
-        """Wait for the next event and return it, packed so that Tune does not flatten it."""
-        if self._group.is_sent_home():  # after each trial of a cold slot
+        """Wait for the next event and return it, packed so that Tune does not flatten it.
+
+        The first step starts the workers, and so does one after a cold slot's trial; the last one
+        sees them go.
+        """
+        if self._group is not None and self._group.is_sent_home():
             self._group.join()
+            self._group = None
+        if self._group is None:
+            if ray.get(self.config["mailbox"].is_over.remote()):
+                return {DONE: True}
             self._group = self._new_group()
         return {HAPPENED: json.dumps(asdict(self._group.next()))}
 
     def cleanup(self) -> None:
         """Stop what runs, end the processes and give back what workers still wait for."""
         try:
-            self._group.close()
+            if self._group is not None:
+                self._group.close()
         finally:
-            remove_placement_groups(self.config["marker"])
+            remove_placement_groups([self.config["marker"]])
 
     def _new_group(self) -> WorkerGroup:
         workers = WorkersConfig.model_validate_json(self.config["workers"])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from neft_ray.config.sweep import BudgetConfig, PriceConfig
+from neft_ray.config.prices import PriceConfig
+from neft_ray.config.sweep import BudgetConfig
 from neft_ray.journal import Event
 
 SECONDS_PER_HOUR = 3600.0
@@ -47,11 +48,9 @@ class Spending:
             "hours": seconds / SECONDS_PER_HOUR,
             "gpu_hours": gpu_seconds / SECONDS_PER_HOUR,
         }
-        prices = (self.price.dollars_per_gpu_hour, self.price.dollars_per_cpu_hour)
-        if prices != (None, None):
-            per_gpu, per_cpu = (price or 0.0 for price in prices)
-            dollars = gpu_seconds * per_gpu + cpu_seconds * per_cpu
-            spent["dollars"] = dollars / SECONDS_PER_HOUR
+        cpu_hours = cpu_seconds / SECONDS_PER_HOUR
+        if (dollars := self.price.dollars(spent["gpu_hours"], cpu_hours)) is not None:
+            spent["dollars"] = dollars
         return spent
 
     def exhausted(self, budget: BudgetConfig, now: float, reserve_seconds: float = 0.0) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from neft_ray.config.arm_space import ArmSpace
 from neft_ray.config.schedulers import Paced
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
@@ -163,7 +164,8 @@ def _build_arms(config: SweepConfig, lengths: Lengths) -> dict[str, Arm]:
         proposer = build_proposer(config, name, length)
         space = {key: domain for key, domain in config.sweep.space.items() if key not in fixed}
         base = {key: config.base_value(key) for key in space}
-        facts = ArmFacts(proposer.num_trials, length, space, base, seed)
+        allows = ArmSpace.of(config, name).allows
+        facts = ArmFacts(proposer.num_trials, length, space, base, allows, seed)
         rule = build_rule(scheduler, facts)
         arms[name] = Arm(name, fixed, proposer, rule, Judge(config.sweep.health, in_tokens))
     return arms

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,15 +38,15 @@ def new_mailbox(max_failures: int, warm: bool = True) -> Any:
     return mailbox
 
 
-def remove_placement_groups(marker: int) -> None:
-    """Remove the placement groups of workers that were started with `marker`.
+def remove_placement_groups(markers: Collection[int]) -> None:
+    """Remove the placement groups of workers that were started with one of the markers.
 
     Ray Train's own clean-up knows a placement group only once all its workers have started: that
     of a controller killed earlier would hold its resources until the whole job ends.
     """
     for hex_id, entry in placement_group_table().items():
         bundles = entry["bundles"].values()
-        if entry["state"] != "REMOVED" and any(b.get("memory") == marker for b in bundles):
+        if entry["state"] != "REMOVED" and any(b.get("memory") in markers for b in bundles):
             remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(hex_id))))
 
 

@@ -95,4 +95,8 @@ def ui_command(address: Address, port: int) -> Command:
         "MLFLOW_BACKEND_STORE_URI": address.uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for features unused here
     }
+    if address.kind == "sqlite":
+        # Its pool of 15 connections gives up on a request after 30 seconds while others hold them
+        # and wait for the file's lock; without a pool they wait for the lock alone.
+        settings["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
     return Command(argv, {**os.environ, **settings})

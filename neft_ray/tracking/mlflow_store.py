@@ -95,8 +95,13 @@ class MlflowStore:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether MLflow did not answer and may do so later; otherwise it said no."""
-    return isinstance(error, MlflowException) and error.get_http_status_code() >= 500
+    """Whether MLflow did not answer and may do so later; otherwise it said no.
+
+    A server with more requests than database connections calls them bad ones.
+    """
+    if not isinstance(error, MlflowException):
+        return False
+    return error.get_http_status_code() >= 500 or "QueuePool limit" in str(error)
 
 
 def _open(address: Address, experiment: str) -> tuple[MlflowClient, str]:

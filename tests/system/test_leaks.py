@@ -18,7 +18,6 @@ CHANGES = {
     "finalists": {"num": 1, "seeds": [1]},
     "keep_checkpoints": 2,
 }
-pytestmark = pytest.mark.slow  # known to fail under load: docs/LOG.md
 NUM_CPUS = 2
 COORDINATOR = "_AutoscalingCoordinatorActor"
 """Ray Train's own, one for the whole cluster, whoever trained first on it."""
@@ -52,18 +51,27 @@ def workers() -> set[int]:
     return found
 
 
+def kill_worker() -> None:
+    """Kill one worker of the cluster; its processes are children of the one that started Ray."""
+    for child in psutil.Process().children(recursive=True):
+        if any(part.startswith("ray::RayTrainWorker") for part in child.cmdline()):
+            child.kill()
+            return
+    raise AssertionError("no worker runs")
+
+
+def num_crashes(sweep: Sweep) -> int:
+    return sum(record.num_crashes for record in sweep.records.values())
+
+
 def test_a_sweep_leaves_no_placement_group_process_or_file(cluster, tmp_path):
     before = workers()
     sweep = Sweep(tmp_path, changes=CHANGES)
     sweep.start("--address", cluster)
     sweep.wait_for_reports(3)
-    killed = next(
-        child
-        for child in psutil.Process().children(recursive=True)
-        if any(part.startswith("ray::RayTrainWorker") for part in child.cmdline())
-    )
-    killed.kill()
-    sweep.wait_for_reports(sweep.num_reports() + 4)
+    while not num_crashes(sweep):  # a worker between two trials takes none with it
+        kill_worker()
+        sweep.wait_for_reports(sweep.num_reports() + 4)
     sweep.process.send_signal(signal.SIGINT)
     assert sweep.wait() == 130, sweep.told()
     assert_clean(before)
@@ -71,7 +79,6 @@ def test_a_sweep_leaves_no_placement_group_process_or_file(cluster, tmp_path):
     finished(sweep)
     assert_clean(before)
     assert "stopped" in statuses(sweep.records).values()
-    assert sum(record.num_crashes for record in sweep.records.values()) >= 1
 
     run = sweep.run
     left = {path.name for path in run.root.iterdir()}

@@ -227,3 +227,22 @@ def test_rules_are_checked_beside_problems_elsewhere():
 )
 def test_no_rule_is_applied_to_settings_in_doubt(options):
     assert len(problems(EXAMPLE, *options)) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["budget.dollars=5"], ["sweep.budget.dollars: nothing has a price; write sweep.price"]),
+        (["budget.dollars=5", "price.dollars_per_cpu_hour=0.1"], []),
+        (["budget.dollars=5", "price.instance=g5.xlarge"], []),
+        (["price.instance=g5.xlarge", "price.dollars_per_gpu_hour=1"], ["both give a price"]),
+        (["price.instance=g5.xlagre"], ["did you mean 'g5.xlarge'?"]),
+        (["budget.gpu_hours=5", "gpus=0"], ["no GPU is used: workers.gpus is 0"]),
+        (["price.instance=g5.xlarge", "gpus=0"], ["is priced by its GPUs, and workers.gpus is 0"]),
+    ],
+)
+def test_a_budget_is_of_something_that_can_be_counted(options, found):
+    named = [f"workers.{o}" if o.startswith("gpus") else f"sweep.{o}" for o in options]
+    said = problems(EXAMPLE, *named)
+    assert len(said) == len(found)
+    assert all(part in whole for part, whole in zip(found, said, strict=True)), said

@@ -45,3 +45,25 @@ def test_a_report_waits_for_the_decision(stops):
         return await asyncio.wait_for(reporting, 10)
 
     assert asyncio.run(run()) is stops
+
+
+@pytest.mark.parametrize("with_trial", [True, False])
+def test_who_leaves_ends_the_trial_first_and_sends_the_workers_home(with_trial):
+    async def run():
+        mailbox = await with_a_trial() if with_trial else Mailbox(max_failures=1, warm=True)
+        taking = asyncio.create_task(mailbox.take(0, "process"))
+        waiting = asyncio.create_task(mailbox.next_happened(0))
+        await asyncio.sleep(0)
+        leaving = asyncio.create_task(mailbox.leave())
+        await asyncio.sleep(0)
+        assert await mailbox.is_over()
+        if with_trial:
+            await asyncio.wait_for(mailbox.wait_for_stop(4), 10)
+            assert not taking.done(), "its trial has not ended"
+            await mailbox.ended("process", STOPPED, "")
+        await asyncio.wait_for(leaving, 10)
+        assert await asyncio.wait_for(taking, 10) is None
+        assert (await asyncio.wait_for(waiting, 10)).id == 1, "whoever waits goes on"
+        return [h.kind for h in mailbox._happened]
+
+    assert asyncio.run(run()) == (["end", "left"] if with_trial else ["left"])

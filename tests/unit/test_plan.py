@@ -37,3 +37,15 @@ def test_trials_at_each_rung_are_those_that_the_rule_lets_through(scheduler, at_
     config = parse_sweep(EXAMPLE, "x.yaml", overrides)
     arm = make_plan(config, num_steps=100, num_tokens=1000).arms[0]
     assert (list(arm.trials_at_rung), arm.steps) == (at_rungs, steps)
+
+
+def test_the_points_that_constraints_leave_out_are_counted():
+    overrides = [
+        "sweep.space={noise.alpha: {choice: [5, 15]}, optimizer.weight_decay: {choice: [0, 0.1]}}",
+        "sweep.searcher={kind: grid}",
+        "sweep.num_trials=null",
+        "sweep.constraints=['noise.alpha < 10 or optimizer.weight_decay > 0']",
+    ]
+    plan = make_plan(parse_sweep(EXAMPLE, "x.yaml", overrides), num_steps=100)
+    found = {arm.name: (arm.num_trials, arm.num_left_out) for arm in plan.arms}
+    assert found == {"treatment": (3, 1), "control": (2, 0)}

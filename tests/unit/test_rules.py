@@ -9,6 +9,7 @@ import pytest
 from neft_ray.config.schedulers import Hyperband
 from neft_ray.journal import read_events
 from tests.unit.sweep_runs import (
+    ALPHA,
     NUM_STEPS,
     RATE,
     Lengths,
@@ -174,6 +175,22 @@ def test_the_control_arm_of_a_population_never_gets_noise(kind, tmp_path):
     assert any(r.parent is not None for r in controls)
     for record in controls:
         assert all(conductor.trial_config(record).at(s)[0].alpha == 0 for s in (1, 30, 80))
+
+
+@pytest.mark.parametrize("kind", ["pbt", "pb2"])
+def test_what_a_population_changes_keeps_the_constraints(kind, tmp_path):
+    rule = f"{RATE} * ({ALPHA} + 1) < 0.02"
+    scheduler = {"kind": kind, "interval_steps": 20}
+    free = sweep_config(scheduler=scheduler, num_trials=8)
+    bound = sweep_config(scheduler=scheduler, num_trials=8, constraints=[rule])
+
+    def kept(config, folder):
+        conductor = Simulation(config, tmp_path / folder, num_slots=3).run()
+        trained = [conductor.trial_config(r).at(NUM_STEPS) for r in search_of(conductor)]
+        assert any(r.parent is not None for r in search_of(conductor))
+        return [now[1].learning_rate * (now[0].alpha + 1) < 0.02 for now in trained]
+
+    assert all(kept(bound, "bound")) and not all(kept(free, "free"))
 
 
 def test_finalists_of_a_population_repeat_its_changes_from_the_start(tmp_path):

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from neft_ray import journal
-from neft_ray.config.sweep import BudgetConfig, PriceConfig
+from neft_ray.config.prices import PriceConfig
+from neft_ray.config.sweep import BudgetConfig
 from neft_ray.sweep.spending import Spending
 from tests.unit.sweep_runs import (
     EVAL_STEPS,

@@ -230,3 +230,21 @@ def test_the_users_own_settings_of_mlflow_are_kept():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "7"
+
+
+@pytest.mark.parametrize(
+    ("message", "code", "away"),
+    [
+        ("QueuePool limit of size 5 overflow 10 reached, timed out", "BAD_REQUEST", True),
+        ("database is locked", "TEMPORARILY_UNAVAILABLE", True),
+        ("parameter 'x' was set already", "INVALID_PARAMETER_VALUE", False),
+    ],
+)
+def test_a_server_that_has_too_much_to_do_is_away_not_unwilling(message, code, away):
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos import databricks_pb2
+
+    from neft_ray.tracking.mlflow_store import is_outage
+
+    error = MlflowException(message, error_code=getattr(databricks_pb2, code))
+    assert is_outage(error) is away

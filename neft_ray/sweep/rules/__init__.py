@@ -16,10 +16,11 @@ from neft_ray.config.schedulers import (
     Population,
     Scheduler,
 )
+from neft_ray.config.trial import LIVE_KEYS
 from neft_ray.sweep.rules.bandit import Bandit
 from neft_ray.sweep.rules.base import ArmFacts, Never, Rule
 from neft_ray.sweep.rules.halving import Bracket, Brackets
-from neft_ray.sweep.rules.population import LIVE_KEYS, InStep, Perturbation
+from neft_ray.sweep.rules.population import InStep, Perturbation
 from neft_ray.sweep.rules.promotion import Promotion
 from neft_ray.sweep.rules.stopping import asha, median
 

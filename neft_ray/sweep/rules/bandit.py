@@ -13,7 +13,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from neft_ray.config.space import Choice, Domain, LogUniform
-from neft_ray.sweep.rules.base import Values
+from neft_ray.sweep.rules.base import Allows, Values
 
 Floats = NDArray[np.float64]
 NUM_CANDIDATES = 512
@@ -44,17 +44,19 @@ class Bandit:
         """See `Explorer`."""
         self._seen.append((generation, self._unit(values), before - after))
 
-    def explore(self, generation: int, values: Values, random: np.random.Generator) -> Values:
+    def explore(
+        self, generation: int, values: Values, random: np.random.Generator, allows: Allows
+    ) -> Values:
         """See `Explorer`. Before anything is observed, values are drawn from the space."""
-        candidates = random.random((NUM_CANDIDATES, len(self._space)))
-        candidates[0] = self._unit(values)
-        best = candidates[1]
+        drawn = random.random((NUM_CANDIDATES, len(self._space)))
+        drawn[0] = self._unit(values)
+        candidates = np.array([it for it in drawn if allows(self._values(it))])
+        best = candidates[min(1, len(candidates) - 1)]
         if self._seen:
             self._chosen = [entry for entry in self._chosen if entry[0] == generation]
             best = candidates[int(np.argmax(self._bound(generation, candidates)))]
             self._chosen.append((generation, best.tolist()))
-        pairs = zip(self._space.items(), best.tolist(), strict=True)
-        return {key: _value(domain, place) for (key, domain), place in pairs}
+        return self._values(best)
 
     def _bound(self, generation: int, candidates: Floats) -> Floats:
         """Return the upper confidence bound of the improvement at every candidate."""
@@ -80,6 +82,10 @@ class Bandit:
         width = math.sqrt(0.2 + math.log(1 + 0.4 * generation))  # the paper's c₁ and c₂
         bound: Floats = mean + width * deviation
         return bound
+
+    def _values(self, places: Floats) -> Values:
+        pairs = zip(self._space.items(), places.tolist(), strict=True)
+        return {key: _value(domain, place) for (key, domain), place in pairs}
 
     def _unit(self, values: Values) -> list[float]:
         return [_place(domain, values[key]) for key, domain in self._space.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -10,6 +10,7 @@ from neft_ray.config.space import Domain
 from neft_ray.journal import CONTINUE, TrialRecord
 
 Values = dict[str, Any]
+Allows = Callable[[Mapping[str, Any]], bool]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class ArmFacts:
         length: Of a whole trial, in the scheduler's unit.
         space: What the arm searches.
         base: The base trial's values of the keys that are searched.
+        allows: Whether a trial's values keep the constraints.
         seed: Of the searcher.
     """
 
@@ -57,6 +59,7 @@ class ArmFacts:
     length: int
     space: Mapping[str, Domain]
     base: Values
+    allows: Allows
     seed: int = 0
 
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from neft_ray.config.schedulers import Pbt, Population
 from neft_ray.config.space import Choice, Domain, LogUniform
+from neft_ray.config.trial import LIVE_KEYS
 from neft_ray.journal import CONTINUE, PAUSE, TrialRecord
-from neft_ray.sweep.rules.base import ArmFacts, Branch, Move, Never, Resume, Values
+from neft_ray.sweep.rules.base import Allows, ArmFacts, Branch, Move, Never, Resume, Values
 
-LIVE_KEYS = {"noise.alpha": "alpha", "optimizer.learning_rate": "learning_rate"}
-"""What may change on the way, and its name in `changes`."""
+MAX_TRIES = 100
 
 
 class Explorer(Protocol):
@@ -28,8 +28,17 @@ class Explorer(Protocol):
     def observed(self, generation: int, values: Values, before: float, after: float) -> None:
         """Note what an interval with these live values did to the select loss."""
 
-    def explore(self, generation: int, values: Values, random: np.random.Generator) -> Values:
-        """Return new live values near or better than the donor's."""
+    def explore(
+        self, generation: int, values: Values, random: np.random.Generator, allows: Allows
+    ) -> Values:
+        """Return new live values near or better than the donor's.
+
+        Args:
+            generation: How many intervals have passed.
+            values: The donor's.
+            random: Of this branch alone.
+            allows: Whether live values keep the constraints; the donor's do.
+        """
 
 
 class InStep(Never):
@@ -48,7 +57,7 @@ class InStep(Never):
         """
         self._config, self._seed = config, arm.seed
         self._size, self._length = arm.num_trials, arm.length
-        self._explorer, self._base = explorer, base
+        self._explorer, self._base, self._allows = explorer, base, arm.allows
         self._generation = 1
         self._members: dict[int, TrialRecord] = {}
         self._place: dict[int, int] = {}
@@ -117,7 +126,12 @@ class InStep(Never):
     def _branch(self, replaced: int, best: list[int], step: int) -> Branch:
         random = np.random.default_rng((self._seed, self._generation, self._place[replaced]))
         donor = self._members[int(random.choice(best))]
-        live = self._explorer.explore(self._generation, self._live(donor.values), random)
+        live = self._explorer.explore(
+            self._generation,
+            self._live(donor.values),
+            random,
+            lambda live: self._allows({**donor.values, **live}),
+        )
         change = {"after_step": step, **{LIVE_KEYS[key]: value for key, value in live.items()}}
         values = {**donor.values, "changes": [*donor.values.get("changes", ()), change]}
         return Branch(replaced, donor.number, step, values)
@@ -139,9 +153,15 @@ class Perturbation:
     def observed(self, generation: int, values: Values, before: float, after: float) -> None:
         """See `Explorer`."""
 
-    def explore(self, generation: int, values: Values, random: np.random.Generator) -> Values:
-        """See `Explorer`."""
-        return {key: self._one(self._space[key], value, random) for key, value in values.items()}
+    def explore(
+        self, generation: int, values: Values, random: np.random.Generator, allows: Allows
+    ) -> Values:
+        """See `Explorer`. The donor's values where no change keeps the constraints."""
+        for _ in range(MAX_TRIES):
+            found = {key: self._one(self._space[key], at, random) for key, at in values.items()}
+            if allows(found):
+                return found
+        return values
 
     def _one(self, domain: Domain, value: float, random: np.random.Generator) -> float:
         draws_anew = random.random() < self._config.resample_fraction

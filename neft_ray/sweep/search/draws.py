@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from operator import is_
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +11,6 @@ from scipy.stats.qmc import Sobol
 from neft_ray.config.arm_space import ArmSpace
 from neft_ray.config.space import Values
 from neft_ray.errors import bad_input
-from neft_ray.journal import TrialRecord
 
 MAX_DRAWS = 20_000
 """So many draws in a row may break the constraints."""
@@ -31,23 +29,6 @@ def seed_of(*key: int) -> int:
 def mark(values: Mapping[str, Any]) -> Key:
     """Return a point as something to look up; True is not 1."""
     return tuple((key, isinstance(value, bool), value) for key, value in values.items())
-
-
-class Seen:
-    """The points of a history, brought up to date by what was added."""
-
-    def __init__(self) -> None:
-        self._records: list[TrialRecord] = []
-        self._marks: set[Key] = set()
-
-    def of(self, history: Sequence[TrialRecord]) -> set[Key]:
-        """Return the points of a history."""
-        if len(history) < len(self._records) or not all(map(is_, self._records, history)):
-            self._records, self._marks = [], set()
-        added = history[len(self._records) :]
-        self._marks |= {mark(record.values) for record in added}
-        self._records += added
-        return self._marks
 
 
 class Stream(Protocol):

@@ -18,10 +18,10 @@ from optuna.trial import FrozenTrial, TrialState
 from neft_ray.config.arm_space import ArmSpace
 from neft_ray.config.space import Values
 from neft_ray.journal import TrialRecord
-from neft_ray.sweep.search.draws import Drawing, Random, Seen, mark, seed_of
+from neft_ray.sweep.search.draws import Drawing, Random, mark, seed_of
 from neft_ray.sweep.search.encoding import Encoding
 from neft_ray.sweep.search.models import Model
-from neft_ray.sweep.search.plain import limits
+from neft_ray.sweep.search.supply import Supply
 from neft_ray.sweep.search.told import Memory, Place
 
 MAX_ASKED = 4
@@ -30,8 +30,6 @@ MAX_ASKED = 4
 
 class Modelled:
     """Asks a model; draws at random where it has nothing to say, or nothing usable."""
-
-    num_left_out = 0
 
     def __init__(
         self,
@@ -56,8 +54,9 @@ class Modelled:
         self._space, self._model, self._key, self._first = space, model, key, first
         self._encoding = Encoding(space, model.fills_in)
         self._memory = Memory(self._encoded, *told)
-        self._seen = Seen()
-        self.num_trials, self.can_go_on = limits(space, num_trials)
+        self._supply = Supply(space, num_trials)
+        self.num_trials = self._supply.num_trials
+        self.num_left, self.can_go_on = self._supply.num_left, self._supply.can_go_on
 
     def propose(self, history: Sequence[TrialRecord], priors: Sequence[TrialRecord] = ()) -> Values:
         """See `Proposer`."""
@@ -65,7 +64,7 @@ class Modelled:
         preset = self._first[number] if number < len(self._first) else {}
         known = self._model.view(number, self._memory.update([*priors, *history]))
         listed = self._space.allowed_points
-        seen = self._seen.of(history) if listed is not None else set()
+        seen = self._supply.seen(history)
         for attempt in range(MAX_ASKED) if known is not None and self._space.domains else ():
             values = self._asked(known or [], seed_of(*self._key, number, attempt), preset)
             is_new = listed is None or bool(preset) or mark(values) not in seen
