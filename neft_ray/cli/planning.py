@@ -173,6 +173,8 @@ def _print_trials(console: Console, made: Plan) -> None:
         f"without early stopping ({search / full:.0%}), the finalists {made.finalist_steps} more"
     )
     for arm in made.arms:
+        if arm.num_trials < max(other.num_trials for other in made.arms):
+            console.print(f"the {arm.name} arm has no more points than that to try")
         if arm.num_left_out:
             points = f"{arm.num_left_out} points of the {arm.name} arm"
             console.print(f"the constraints leave out {points}")

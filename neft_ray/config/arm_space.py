@@ -133,8 +133,14 @@ def alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def num_trials(config: SweepConfig, arm: str) -> int:
     """Return how many trials an arm searches: never more than its space has points."""
-    found = ArmSpace.of(config, arm).allowed_points
+    points = num_points(config, arm)
     if isinstance(config.sweep.searcher, GridSearch):
-        return len(found or ())
+        return points or 0
     assert config.sweep.num_trials is not None  # config/checks.py
-    return min(config.sweep.num_trials, len(found) if found is not None else 10**9)
+    return config.sweep.num_trials if points is None else min(config.sweep.num_trials, points)
+
+
+def num_points(config: SweepConfig, arm: str) -> int | None:
+    """Return how many points the space of an arm has; None where it has ranges."""
+    found = ArmSpace.of(config, arm).allowed_points
+    return None if found is None else len(found)

@@ -25,6 +25,8 @@ class Arm:
     """Runs of the arm's best configurations on further seeds."""
     num_planned: int
     """Trials that the search is to have."""
+    num_points: int | None
+    """Points that its space has; None where it has ranges."""
     at: str
     """The objective: select loss at `best` or at the `end`."""
 

@@ -49,6 +49,8 @@ def budget_text(arm: Arm) -> str:
     text = f"{len(arm.trials)} of {arm.num_planned} trials"
     if (num_more := len(arm.trials) - arm.num_planned) > 0:
         text = f"{arm.num_planned} trials and {num_more} more to spend as much as the others"
+    elif len(arm.trials) == arm.num_points:
+        text += ", every point of its space"
     text += f", {arm.steps:,} of {arm.full_steps:,} optimizer steps spent"
     if arm.saved_steps:
         share = arm.saved_steps / arm.full_steps

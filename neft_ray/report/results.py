@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neft_ray.config.arm_space import num_trials
+from neft_ray.config.arm_space import num_points, num_trials
 from neft_ray.config.load import load_sweep
 from neft_ray.config.schedulers import Rungs
 from neft_ray.config.sweep import CONTROL, TREATMENT, SweepConfig
@@ -170,6 +170,7 @@ def _arm(config: SweepConfig, trials: tuple[Trial, ...], name: str) -> Arm:
         trials=tuple(trial for trial in own if trial.record.phase == "search"),
         finalists=tuple(trial for trial in own if trial.record.phase == "finalist"),
         num_planned=num_trials(config, name),
+        num_points=num_points(config, name),
         at=config.sweep.objective.at,
     )
 

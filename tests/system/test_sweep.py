@@ -2,6 +2,7 @@
 
 import json
 import signal
+from collections import Counter
 
 import pytest
 
@@ -186,3 +187,21 @@ def test_bad_input_is_refused_in_one_line_without_a_traceback(
     assert end.value.code == 2, told
     assert message in told and "Traceback" not in told
     assert not find_runs(sweep.storage), "nothing was started"
+
+
+def test_a_finished_sweep_gets_more_trials_in_a_narrower_space(asha):
+    before, run = asha.records, asha.run
+    narrow = "sweep.space.optimizer.learning_rate={choice: [5e-4, 1e-3]}"
+    done = neft_ray("sweep", "--resume", run.root, "--set", "sweep.num_trials=6", "--set", narrow)
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = asha.records
+    assert {n: after[n] for n in before} == before, "what was is as it was"
+    new = [r for n, r in after.items() if n not in before and r.phase == "search"]
+    assert Counter(r.arm for r in new)["treatment"] >= 2
+    assert {r.values["optimizer.learning_rate"] for r in new} <= {5e-4, 1e-3}
+    points = [(r.arm, *r.values.items()) for r in after.values() if r.phase == "search"]
+    assert len(points) == len(set(points)), "no point is run twice"
+    results = json.loads((run.report / "results.json").read_text())
+    assert len(results["trials"]) == len(after)
+    children = [key for key in asha.points() if key[1] == "loss/select"]
+    assert {key[0].split(" ")[0] for key in children} == {f"t{n:03d}" for n in after}

@@ -227,6 +227,16 @@ def test_summary_puts_the_arms_side_by_side(small):
     )
 
 
+def test_an_arm_that_has_run_all_its_points_says_so(tmp_path):
+    space = {ALPHA: {"choice": [5, 10]}, RATE: {"choice": [1e-3]}}
+    synthetic = SyntheticRun(tmp_path / "run", space=space, num_trials=5)
+    for alpha in (5, 10):
+        synthetic.trial("treatment", alpha=alpha)
+    lines = "\n".join(summary_lines(write_report(synthetic.done())))
+    assert "2 of 2 trials, every point of its space, 80 of 80 optimizer steps spent" in lines
+    assert "0 of 1 trials, 0 of 0 optimizer steps spent" in lines
+
+
 def test_equal_verdicts_share_a_clause(tmp_path):
     synthetic = SyntheticRun(tmp_path / "run")
     for seed in (1, 2, 3):
