@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -56,6 +57,7 @@ class Sweep:
         self,
         folder: Path,
         changes: dict | None = None,
+        base: dict | None = None,
         uri: str | None = None,
         database: Path | None = None,
     ):
@@ -66,6 +68,8 @@ class Sweep:
         config = json.loads(json.dumps(SWEEP)) | {"storage": str(self.storage)}
         config["mlflow"] = {"uri": uri}
         config["sweep"] |= changes or {}
+        for section, values in (base or {}).items():
+            config[section] |= values
         self.file.write_text(json.dumps(config))  # JSON is YAML
         self.output = folder / "output.txt"
         self.process: subprocess.Popen | None = None
@@ -120,12 +124,21 @@ class Sweep:
             time.sleep(0.1)
 
     def kill(self, title: str) -> None:
-        """Kill one process of this sweep whose title starts with `ray::<title>`."""
+        """Kill one process of this sweep whose title starts with `ray::<title>`, once there is."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not (found := self._processes(title)):
+            assert time.monotonic() < deadline, f"no ray::{title} runs:\n{self.told()}"
+            assert self.process.poll() is None, f"ended early:\n{self.told()}"
+            time.sleep(0.1)
+        os.kill(found[0].pid, signal.SIGKILL)
+
+    def _processes(self, title: str) -> list[psutil.Process]:
+        found = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
-            if any(part.startswith(f"ray::{title}") for part in child.cmdline()):
-                os.kill(child.pid, signal.SIGKILL)
-                return
-        raise AssertionError(f"no ray::{title} runs")
+            with suppress(psutil.NoSuchProcess):
+                if any(part.startswith(f"ray::{title}") for part in child.cmdline()):
+                    found.append(child)
+        return found
 
     def kill_driver(self) -> None:
         """Kill the driver; what it had started ends by itself, see `assert_nothing_is_left`."""

@@ -19,11 +19,18 @@ IN_STEP = {
         "optimizer.learning_rate": {"loguniform": [1e-4, 1e-2]},
     },
     "searcher": {"kind": "random"},
-    "scheduler": {"kind": "halving", "grace_steps": 6, "eta": 2},
+    "scheduler": {"kind": "halving", "grace_steps": 24, "eta": 2},
     "num_trials": 16,
     "finalists": {"num": 1, "seeds": [1]},
     "max_failures": 10,
 }
+LONG = {
+    "data": {"max_rows": 384},
+    "batch": {"size_examples": 32},
+    "training": {"epochs": 32, "eval_every_steps": 24},
+}
+"""Long enough for ten kills."""
+LONGEST_PAUSE_SECONDS = 8.0
 VICTIMS = ["driver", "Slot", "RayTrainWorker", "TrainController", "server"]
 SEED = 7
 
@@ -31,7 +38,7 @@ SEED = 7
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory):
     """32 trials, halved in step on two slots, that nothing disturbs."""
-    return finished(Sweep(tmp_path_factory.mktemp("quiet"), changes=IN_STEP))
+    return finished(Sweep(tmp_path_factory.mktemp("quiet"), changes=IN_STEP, base=LONG))
 
 
 def kill(victim: str, sweep: Sweep, server: Server) -> None:
@@ -53,14 +60,14 @@ def test_32_trials_are_the_same_after_kills_of_every_process_at_random_moments(q
     victims = VICTIMS * 2
     chance.shuffle(victims)
     server = Server(tmp_path / "server")
-    sweep = Sweep(tmp_path, changes=IN_STEP, uri=server.uri, database=server.database)
+    sweep = Sweep(tmp_path, changes=IN_STEP, base=LONG, uri=server.uri, database=server.database)
     killed = []
     try:
         sweep.start()
         sweep.wait_for_reports(2)
         for victim in victims:
-            sweep.wait_for_reports(sweep.num_reports() + chance.randint(2, 9))
-            time.sleep(chance.uniform(0, 1))
+            time.sleep(chance.uniform(0, LONGEST_PAUSE_SECONDS))
+            assert sweep.process.poll() is None, f"ended before {victim} was killed"
             kill(victim, sweep, server)
             killed.append(victim)
         finished(sweep)
