@@ -110,15 +110,21 @@ class Sweep:
         text = self.output.read_text()
         return text + (log.read_text()[-3000:] if log and log.exists() else "")
 
-    def num_reports(self) -> int:
+    def num_events(self, kind: str) -> int:
         if not find_runs(self.storage) or not self.run.journal_file.exists():
             return 0
-        return self.run.journal_file.read_text().count('"event": "report"')
+        return self.run.journal_file.read_text().count(f'"event": "{kind}"')
+
+    def num_reports(self) -> int:
+        return self.num_events("report")
 
     def wait_for_reports(self, number: int) -> None:
-        """Wait until so many reports are in the journal."""
+        self.wait_for_events("report", number)
+
+    def wait_for_events(self, kind: str, number: int) -> None:
+        """Wait until so many events of a kind are in the journal."""
         deadline = time.monotonic() + DEADLINE_SECONDS
-        while self.num_reports() < number:
+        while self.num_events(kind) < number:
             assert time.monotonic() < deadline, f"no progress:\n{self.told()}"
             assert self.process.poll() is None, f"ended early:\n{self.told()}"
             time.sleep(0.1)

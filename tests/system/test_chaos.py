@@ -42,10 +42,15 @@ def quiet(tmp_path_factory):
 
 
 def kill(victim: str, sweep: Sweep, server: Server) -> None:
-    """Kill one process of a kind, whatever it is doing; the driver is started again at once."""
+    """Kill one process of a kind, whatever it is doing.
+
+    The driver is started again at once; it would refuse to start without the server.
+    """
     if victim == "driver":
         sweep.kill_driver()
+        num_starts = sweep.num_events("open")
         sweep.resume()
+        sweep.wait_for_events("open", num_starts + 1)
     elif victim == "server":
         server.kill()
         time.sleep(3)
