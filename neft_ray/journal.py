@@ -195,14 +195,24 @@ class Journal:
         Raises:
             StorageError: If the disk is full.
         """
-        entry: Event = {"event": event, **fields, "time": round(time.time(), 3)}
+        (entry,) = self.append_all([{"event": event, **fields}])
+        return entry
+
+    def append_all(self, events: Iterable[Event]) -> list[Event]:
+        """Write events that happen together, all of them with the present time.
+
+        Raises:
+            StorageError: If the disk is full.
+        """
+        now = round(time.time(), 3)
+        entries = [event | {"time": now} for event in events]
         try:
-            self._file.write(json.dumps(entry).encode() + b"\n")
+            self._file.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
             raise StorageError.of(self._path, error) from error
-        return entry
+        return entries
 
     def close(self) -> None:
         """Close the file."""

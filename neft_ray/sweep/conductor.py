@@ -193,11 +193,14 @@ class Conductor:
                 self._follow(move)
         if state.is_searching:
             return
+        paused = [record for arm in state.arms.values() for record in arm.of_status(PAUSED)]
+        if not paused:
+            return
         reason = state.ended_early.get(SEARCH, "paused until the end of the search")
-        for arm in state.arms.values():
-            for record in arm.of_status(PAUSED):
-                self._write("end", trial=record.number, status=STOPPED, reason=reason)
-                self._ended.append(record)
+        fields = {"event": "end", "status": STOPPED, "reason": reason}
+        for event in self._journal.append_all(fields | {"trial": r.number} for r in paused):
+            state.enter(event)
+        self._ended += paused
 
     def _follow(self, move: Move) -> TrialRecord:
         """Make a rule's move and return the trial that goes on, or has ended."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 
 from neft_ray.journal import CONTINUE, PAUSE, TrialRecord
 from neft_ray.sweep.rules.base import Move, Never, Resume
+
+Place = tuple[float, int]
+"""Loss and number of a trial."""
 
 
 class Promotion(Never):
@@ -21,8 +24,11 @@ class Promotion(Never):
         """
         self._rungs, self._eta = rungs, eta
         self._next_rung: dict[int, int] = {}
-        self._ranked: list[list[tuple[float, int]]] = [[] for _ in rungs]
-        self._promoted: list[set[int]] = [set() for _ in rungs]
+        self._ranked: list[list[Place]] = [[] for _ in rungs]
+        self._waiting: list[list[Place]] = [[] for _ in rungs]
+        """Of those ranked, who did not go on; both ascending."""
+        self._place: dict[tuple[int, int], Place] = {}
+        """By level and trial, of those who wait."""
 
     def added(self, record: TrialRecord) -> None:
         """See `Rule`."""
@@ -34,29 +40,38 @@ class Promotion(Never):
         if level == len(self._rungs) or place < self._rungs[level]:
             return CONTINUE
         self._next_rung[record.number] = level + 1
-        insort(self._ranked[level], (loss, record.number))
-        if record.number in self._best(level):
-            self._promoted[level].add(record.number)
+        found = (loss, record.number)
+        insort(self._ranked[level], found)
+        if self._is_best(level, found):
             return CONTINUE
+        insort(self._waiting[level], found)
+        self._place[level, record.number] = found
         return PAUSE
 
     def ended(self, record: TrialRecord) -> None:
-        """See `Rule`. It keeps its places: what it showed is as true as before."""
-        for promoted in self._promoted[: self._next_rung[record.number]]:
-            promoted.add(record.number)
+        """See `Rule`. It keeps its ranks: what it showed is as true as before."""
+        self._waits_no_more(record.number)
 
     def move(self) -> Move | None:
         """See `Rule`: the best of the highest rung first."""
         for level in reversed(range(len(self._rungs))):
-            for number in self._best(level):
-                if number not in self._promoted[level]:
-                    return Resume(number)
+            waiting = self._waiting[level]
+            if waiting and self._is_best(level, waiting[0]):
+                return Resume(waiting[0][1])
         return None
 
     def made(self, move: Move) -> None:
         """See `Rule`."""
-        self._promoted[self._next_rung[move.trial] - 1].add(move.trial)  # type: ignore[union-attr]
+        assert isinstance(move, Resume)
+        self._waits_no_more(move.trial)
 
-    def _best(self, level: int) -> list[int]:
+    def _is_best(self, level: int, place: Place) -> bool:
         ranked = self._ranked[level]
-        return [number for _, number in ranked[: len(ranked) // self._eta]]
+        return bisect_left(ranked, place) < len(ranked) // self._eta
+
+    def _waits_no_more(self, number: int) -> None:
+        """Take a trial from the rung where it waits, if it does: the last that it came to."""
+        level = self._next_rung[number] - 1
+        if (place := self._place.pop((level, number), None)) is not None:
+            waiting = self._waiting[level]
+            del waiting[bisect_left(waiting, place)]
