@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 export RAY_USAGE_STATS_ENABLED := 0
 
 .PHONY: help install quickstart check test test-all wheel clean
@@ -26,10 +27,10 @@ check: $(INSTALLED) ## lint, types, architecture
 	$(BIN)/pytest tests/test_architecture.py tests/test_shipped.py
 
 test: $(INSTALLED) ## every test but those that take minutes each
-	$(BIN)/pytest tests -n 2 --dist loadfile -m "not slow"
+	$(BIN)/pytest tests $(PARALLEL) -m "not slow"
 
 test-all: $(INSTALLED) ## every test that runs on two cores
-	$(BIN)/pytest tests -n 2 --dist loadfile
+	$(BIN)/pytest tests $(PARALLEL)
 
 wheel: $(INSTALLED) ## build dist/*.whl
 	$(BIN)/python -m build --wheel
