@@ -113,6 +113,13 @@ def _shards_in_host_memory(config: SweepConfig) -> Iterator[Finding]:
         yield Finding(("strategy", "cpu_offload"), what, remedy)
 
 
+def _padded_length(config: SweepConfig) -> Iterator[Finding]:
+    """The noise's scale is that of a padded row only where rows are padded."""
+    if "packed" in config.values_of("batch.kind") and "padded" in config.values_of("noise.length"):
+        what = "packed rows have no padding to count"
+        yield Finding(("noise", "length"), what, "write length: own, or batch.kind: padded")
+
+
 def _budget(config: SweepConfig) -> Iterator[Finding]:
     """What is limited can be counted."""
     price, budget, gpus = config.sweep.price, config.sweep.budget, config.workers.gpus
@@ -155,6 +162,7 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     _num_trials: (("sweep", "searcher"), ("sweep", "num_trials")),
     _rungs: (("sweep", "scheduler"), ("training",)),
     _shards_in_host_memory: (("strategy",), ("workers",)),
+    _padded_length: (("noise",), ("batch",), *ARMS),
     _budget: (("sweep", "price"), ("sweep", "budget"), ("workers",)),
     _async_checkpoints: (("training",), ("strategy",)),
     _params_dtype: (("strategy",), ("model",), *ARMS),

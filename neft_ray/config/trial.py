@@ -132,9 +132,10 @@ class BatchConfig(Section):
     size_examples: Count = 128
     """Rows of one optimizer step, over all workers."""
     micro_tokens: Count = 8192
-    """Largest rows × longest length of a micro-batch on one worker."""
-    kind: Literal["padded", "bucketed"] = "bucketed"
-    """`padded`: rows in their order. `bucketed`: rows of similar length together."""
+    """Largest rows × longest length of a micro-batch on one worker; tokens where it is packed."""
+    kind: Literal["padded", "bucketed", "packed"] = "bucketed"
+    """`padded`: rows in their order. `bucketed`: rows of similar length together. `packed`: rows
+    one after another without padding, each of which sees only itself."""
 
 
 class TrainingConfig(Section):

@@ -20,19 +20,26 @@ from neft_ray.data.prepare import TokenizedData
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """Right-padded rows for one forward.
+    """Rows for one forward: right-padded, or packed one after another into one.
 
     Attributes:
         tokens_BT: Token ids, 0 where padded.
         targets_BT: True where a token is a target of the loss; never on padding.
-        sample_ids: [B] stable row indices.
-        lengths: [B] real tokens per row.
+        sample_ids: [R] stable row indices; R is B where rows are padded.
+        lengths: [R] real tokens per row.
+        is_packed: Whether B is 1 and the rows lie one after another.
     """
 
     tokens_BT: Tensor
     targets_BT: Tensor
     sample_ids: tuple[int, ...]
     lengths: tuple[int, ...]
+    is_packed: bool = False
+
+    @property
+    def packed_lengths(self) -> tuple[int, ...] | None:
+        """The lengths where rows are packed, else None."""
+        return self.lengths if self.is_packed else None
 
 
 class StepOrder:
@@ -77,9 +84,9 @@ def share_of_rank(data: TokenizedData, rows: Sequence[int], rank: int, world: in
 
 
 def micro_batches(data: TokenizedData, rows: Sequence[int], config: BatchConfig) -> list[list[int]]:
-    """Cut rows into micro-batches of at most `micro_tokens` rows × longest length.
+    """Cut rows into micro-batches of at most `micro_tokens`: rows × longest length, or packed rows.
 
-    A single row longer than the budget makes a micro-batch of its own.
+    A single row longer than that makes a micro-batch of its own.
     """
     order = list(rows)
     if config.kind == "bucketed":
@@ -87,10 +94,12 @@ def micro_batches(data: TokenizedData, rows: Sequence[int], config: BatchConfig)
     cuts = []
     start = 0
     while start < len(order):
-        end, longest = start, 0
+        end, longest, total = start, 0, 0
         while end < len(order):
-            longest = max(longest, data.length(order[end]))
-            if end > start and longest * (end + 1 - start) > config.micro_tokens:
+            length = data.length(order[end])
+            longest, total = max(longest, length), total + length
+            slots = total if config.kind == "packed" else longest * (end + 1 - start)
+            if end > start and slots > config.micro_tokens:
                 break
             end += 1
         cuts.append(order[start:end])
@@ -107,15 +116,27 @@ def batches_of_rank(
     others ends with fillers. All ranks know all lengths: they agree without a word.
     """
     cuts = [micro_batches(data, share_of_rank(data, rows, r, world), config) for r in range(world)]
-    batches = [collate(data, cut) for cut in cuts[rank]]
+    is_packed = config.kind == "packed"
+    batches = [(pack if is_packed else collate)(data, cut) for cut in cuts[rank]]
     num_short = max(map(len, cuts)) - len(batches)
-    return batches + [filler(rows[0]) for _ in range(num_short)]
+    return batches + [filler(rows[0], is_packed) for _ in range(num_short)]
 
 
-def filler(sample_id: int) -> MicroBatch:
+def filler(sample_id: int, is_packed: bool = False) -> MicroBatch:
     """Return a micro-batch of one padding token: no real token, no target, so no loss or noise."""
     tokens = torch.zeros((1, 1), dtype=torch.int64)
-    return MicroBatch(tokens, torch.zeros_like(tokens, dtype=torch.bool), (sample_id,), (0,))
+    targets = torch.zeros_like(tokens, dtype=torch.bool)
+    return MicroBatch(tokens, targets, (sample_id,), (0,), is_packed)
+
+
+def pack(data: TokenizedData, rows: Sequence[int]) -> MicroBatch:
+    """Lay rows one after another."""
+    where = np.concatenate([np.arange(data.offsets[row], data.offsets[row + 1]) for row in rows])
+    tokens, targets = (
+        torch.from_numpy(found[where][None]) for found in (data.tokens, data.supervised)
+    )
+    lengths = tuple(data.length(row) for row in rows)
+    return MicroBatch(tokens.long(), targets, tuple(rows), lengths, is_packed=True)
 
 
 def collate(data: TokenizedData, rows: Sequence[int]) -> MicroBatch:

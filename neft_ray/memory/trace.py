@@ -95,9 +95,9 @@ def trace_step(
             groups = _groups(model)
             with recorder.counting():
                 recorder.begin(model, groups)
-                losses = model(tokens, torch.ones(shape, dtype=torch.bool))
+                loss = model(tokens, torch.ones(shape, dtype=torch.bool), per_row=False)
                 recorder.enter(ROOT, backward=True)
-                losses.sum().backward()
+                loss.backward()
     except (
         DataDependentOutputException,
         DynamicOutputShapeException,
@@ -165,7 +165,7 @@ def _groups(model: SupervisedLM) -> dict[int, list[nn.Parameter]]:
 
 @torch.no_grad()
 def _head_is_plain(model: Any, tokens_BT: Tensor) -> bool:
-    """Say what `model._head_is_plain` finds out with values: logits are what the head returns."""
+    """Say what `model.loss` finds out with values: logits are what the head returns."""
     head, made = model.get_output_embeddings(), []
     with head.register_forward_hook(lambda module, inputs, output: made.append(output)):
         logits = model(input_ids=tokens_BT, use_cache=False).logits

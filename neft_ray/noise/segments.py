@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,26 @@ class Segments:
             if length > 0
         )
         return cls(step, len(lengths), parts)
+
+    @classmethod
+    def joined(
+        cls, step: int, sample_ids: Sequence[int], lengths: Sequence[int], copy: int = 0
+    ) -> Segments:
+        """Describe one row in which sequences lie one after another.
+
+        Args:
+            step: Optimizer step, counted from 1.
+            sample_ids: [R] the sequences.
+            lengths: [R] their tokens; 0 where there are none.
+            copy: See `Segment`.
+        """
+        starts = accumulate(lengths, initial=0)
+        parts = tuple(
+            Segment(0, start, length, sample_id, copy)
+            for start, sample_id, length in zip(starts, sample_ids, lengths, strict=False)
+            if length > 0
+        )
+        return cls(step, 1, parts)
 
     @classmethod
     def packed(

@@ -50,7 +50,7 @@ def for_training(model: Any, config: TrialConfig) -> SupervisedLM:
         except ValueError as error:
             remedy = "write model.activation_checkpointing: false"
             raise bad_input(config.model.path, str(error), remedy) from error
-    return SupervisedLM(model, compute_dtype(config))
+    return SupervisedLM(model, compute_dtype(config), packed=config.batch.kind == "packed")
 
 
 def compute_dtype(config: TrialConfig) -> str:

@@ -72,12 +72,15 @@ def train(
         engine.module.train()
         loss_sum = torch.zeros((), device=engine.device)
         for number, (batch, copy) in enumerate(passes, start=1):
-            segments = Segments.padded(step, batch.sample_ids, batch.lengths, copy)
+            describe = Segments.joined if batch.is_packed else Segments.padded
+            segments = describe(step, batch.sample_ids, batch.lengths, copy)
             with engine.micro_step(is_last=number == len(passes)), noise.on(segments):
-                losses = engine.module(
-                    batch.tokens_BT.to(engine.device), batch.targets_BT.to(engine.device)
+                loss = weight * engine.module(
+                    batch.tokens_BT.to(engine.device),
+                    batch.targets_BT.to(engine.device),
+                    batch.packed_lengths,
+                    per_row=False,
                 )
-                loss = losses.sum() * weight
                 engine.backward(loss)
             loss_sum += loss.detach()
         learning_rate = learning_rate_at(optimizer_config, step, total_steps)

@@ -42,6 +42,7 @@ CASES = {
     "whole": UNEVEN,
     "checkpointing": UNEVEN | {"model.activation_checkpointing": True},
     "lora": UNEVEN | LORA | {"model.activation_checkpointing": True},
+    "packed": UNEVEN | {"batch.kind": "packed", "model.activation_checkpointing": True},
     "fewer rows than workers": {"batch.size_examples": 1},
 }
 RESUMED = ("whole", "lora")
@@ -173,6 +174,8 @@ def noised_embeddings(engine, config):
     rows = step_order(DATA, config).rows(1)
     batches = batches_of_rank(DATA, rows, config.batch, engine.rank, engine.world)
     for batch, output in zip(batches, outputs, strict=False):
+        if batch.is_packed and any(batch.lengths):
+            output = output[0].split(batch.lengths)
         for row, sample_id, length in zip(output, batch.sample_ids, batch.lengths, strict=True):
             if length:  # no filler
                 found[sample_id] = row[:length].tolist()

@@ -106,6 +106,11 @@ def test_checkpointing_changes_no_number(runs):
         assert found["whole"]["curve"] == found["checkpointing"]["curve"]
 
 
+def test_packing_changes_a_curve_by_rounding_alone(runs, alone):
+    for found in (runs.two[0], alone):
+        assert_same_curve(found["packed"]["curve"], found["whole"]["curve"])
+
+
 @pytest.mark.parametrize("case", RESUMED)
 def test_a_resumed_run_is_bitwise_the_uninterrupted_one(runs, case):
     for found, uninterrupted in zip(runs.again, runs.two, strict=True):

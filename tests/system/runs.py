@@ -61,7 +61,7 @@ class Sweep:
         uri: str | None = None,
         database: Path | None = None,
     ):
-        self.storage = folder / "runs"
+        self.storage, self.uri = folder / "runs", uri
         self.database = database or self.storage / "mlflow.db"
         self.file = folder / "sweep.yaml"
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ import pytest
 from tests.system.runs import Sweep, assert_same, finished
 from tests.system.servers import Server
 
+pytestmark = pytest.mark.slow  # test_sweep.py kills the same, of a sweep with one slot
 SEED = 20261123
 
 

@@ -74,10 +74,10 @@ def test_a_sweep_leaves_no_placement_group_process_or_file(cluster, tmp_path):
         sweep.wait_for_reports(sweep.num_reports() + 4)
     sweep.process.send_signal(signal.SIGINT)
     assert sweep.wait() == 130, sweep.told()
-    assert_clean(before)
+    assert_clean(cluster, before)
     sweep.start("--resume", str(sweep.run.root), "--address", cluster)
     finished(sweep)
-    assert_clean(before)
+    assert_clean(cluster, before)
     assert "stopped" in statuses(sweep.records).values()
 
     run = sweep.run
@@ -88,11 +88,12 @@ def test_a_sweep_leaves_no_placement_group_process_or_file(cluster, tmp_path):
     assert not list(run.root.rglob("*.partial")) and not list(run.root.rglob("origin"))
 
 
-def assert_clean(before: set[int]) -> None:
+def assert_clean(cluster: str, before: set[int]) -> None:
     """Within seconds all is given back; how long Ray takes to notice a job's end is Ray's."""
     deadline = time.monotonic() + 30
     while True:
-        alive = list_actors(filters=[("state", "!=", "DEAD"), ("class_name", "!=", COORDINATOR)])
+        filters = [("state", "!=", "DEAD"), ("class_name", "!=", COORDINATOR)]
+        alive = list_actors(cluster, filters)
         free = ray.available_resources().get("CPU", 0)
         found = (placement_groups(), alive, workers() - before, free)
         if found == ([], [], set(), NUM_CPUS):

@@ -18,6 +18,7 @@ from tests.system.runs import (
     neft_ray,
     statuses,
 )
+from tests.system.servers import Server
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +28,18 @@ def asha(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def disturbed(tmp_path_factory):
-    """The same, but a second driver comes, driver and worker are killed, and Ctrl-C is pressed."""
-    sweep = Sweep(tmp_path_factory.mktemp("disturbed"), changes=ASHA_WITH_ONE_SLOT)
+def server(tmp_path_factory):
+    """An MLflow server to be killed."""
+    server = Server(tmp_path_factory.mktemp("server") / "storage")
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def disturbed(server, tmp_path_factory):
+    """The same, but a second driver comes, and one thing after another is killed or interrupted."""
+    folder = tmp_path_factory.mktemp("disturbed")
+    sweep = Sweep(folder, ASHA_WITH_ONE_SLOT, uri=server.uri, database=server.database)
     sweep.start()
     sweep.wait_for_reports(1)
     sweep.second_driver = neft_ray("sweep", "--resume", sweep.run.root)
@@ -37,12 +47,16 @@ def disturbed(tmp_path_factory):
     sweep.kill_driver()
     sweep.resume()
     sweep.wait_for_reports(sweep.num_reports() + 4)
+    server.kill()
     sweep.kill("RayTrainWorker")
     sweep.wait_for_reports(sweep.num_reports() + 3)
+    server.start()
     sweep.process.send_signal(signal.SIGINT)
     assert sweep.wait() == 130, sweep.told()
     sweep.reports_at_interrupt = sweep.num_reports()
     sweep.resume()
+    sweep.wait_for_reports(sweep.num_reports() + 1)
+    sweep.kill("Slot")
     return finished(sweep)
 
 
@@ -58,7 +72,8 @@ def test_asha_with_one_slot_is_the_same_after_kills_and_ctrl_c(asha, disturbed):
         for record in disturbed.records.values()
     ]
     crashes = sum(record.num_crashes for record in disturbed.records.values())
-    assert crashes == 1, "the worker's; the end of a driver is no crash of its trials"
+    assert crashes == 2, "the worker's and the slot's; a driver's end is no crash of its trials"
+    assert "MLflow is away" in disturbed.run.log_file.read_text()
     disturbed.assert_nothing_is_left()
 
 
@@ -86,7 +101,7 @@ def test_a_sweep_leaves_report_model_and_no_superfluous_checkpoint(disturbed):
 def test_mlflow_holds_parent_children_and_champion(disturbed):
     from neft_ray.tracking.mlflow_store import MlflowStore
 
-    client = MlflowStore(None, disturbed.storage, "kill").client
+    client = MlflowStore(disturbed.uri, disturbed.storage, "kill").client
     experiment = client.get_experiment_by_name("kill")
     runs = client.search_runs([experiment.experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]

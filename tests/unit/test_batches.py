@@ -11,7 +11,7 @@ from tests.unit.trial_runs import random_data
 
 DATA = random_data(num_train=60)
 ROWS = list(range(60))
-KINDS = ("padded", "bucketed")
+KINDS = ("padded", "bucketed", "packed")
 
 
 def cut(rows, kind="bucketed", micro_tokens=64):
@@ -53,7 +53,10 @@ def test_every_row_is_in_one_micro_batch_and_none_is_over_budget(kind, micro_tok
     batches = cut(ROWS, kind, micro_tokens)
     assert sorted(row for batch in batches for row in batch.sample_ids) == ROWS
     for batch in batches:
-        assert batch.tokens_BT.shape == (len(batch.sample_ids), max(batch.lengths))
+        padded = (len(batch.sample_ids), max(batch.lengths))
+        shape = (1, sum(batch.lengths)) if kind == "packed" else padded
+        assert batch.tokens_BT.shape == batch.targets_BT.shape == shape
+        assert batch.packed_lengths == (batch.lengths if kind == "packed" else None)
         assert batch.tokens_BT.numel() <= micro_tokens or len(batch.sample_ids) == 1
 
 
@@ -61,15 +64,17 @@ def test_every_row_is_in_one_micro_batch_and_none_is_over_budget(kind, micro_tok
 def test_micro_batches_are_no_smaller_than_the_budget_allows(kind):
     batches = cut(ROWS, kind)
     for batch, following in pairwise(batches):
-        longest = max(*batch.lengths, following.lengths[0])
-        assert longest * (len(batch.lengths) + 1) > 64
+        together = (*batch.lengths, following.lengths[0])
+        slots = sum(together) if kind == "packed" else max(together) * len(together)
+        assert slots > 64
 
 
 def test_padded_keeps_the_order_and_bucketed_pads_less():
-    assert [row for batch in cut(ROWS, "padded") for row in batch.sample_ids] == ROWS
+    for kind in ("padded", "packed"):
+        assert [row for batch in cut(ROWS, kind) for row in batch.sample_ids] == ROWS
     slots = {kind: sum(b.tokens_BT.numel() for b in cut(ROWS, kind)) for kind in KINDS}
     real = sum(DATA.length(row) for row in ROWS)
-    assert real <= slots["bucketed"] < 1.1 * real < slots["padded"]
+    assert real == slots["packed"] <= slots["bucketed"] < 1.1 * real < slots["padded"]
 
 
 def test_no_rows_make_no_micro_batch():

@@ -93,7 +93,7 @@ def test_values_that_their_setting_takes_are_accepted(line):
             "batch.kind: {loguniform: [1, 3]}",
             [
                 "batch.kind: `loguniform` draws real numbers; use `int_range` or `choice`: "
-                "batch.kind is padded or bucketed"
+                "batch.kind is padded, bucketed or packed"
             ],
         ),
     ],
@@ -227,6 +227,13 @@ def test_rules_are_checked_beside_problems_elsewhere():
 )
 def test_no_rule_is_applied_to_settings_in_doubt(options):
     assert len(problems(EXAMPLE, *options)) == 1
+
+
+def test_the_padded_length_is_that_of_padded_rows():
+    options = ["noise.length=padded", "batch.kind=packed"]
+    (said,) = problems(EXAMPLE, *options)
+    assert "packed rows have no padding to count; write length: own" in said
+    assert not problems(EXAMPLE, options[0]) and not problems(EXAMPLE, options[1])
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,9 @@ def test_noise_changes_the_training_loss():
         {"batch.micro_tokens": 10_000},
         {"batch.micro_tokens": 90, "batch.kind": "padded"},
         {"batch.micro_tokens": 10_000, "batch.kind": "padded"},
+        {"batch.micro_tokens": 1, "batch.kind": "packed"},
+        {"batch.micro_tokens": 90, "batch.kind": "packed"},
+        {"batch.micro_tokens": 10_000, "batch.kind": "packed"},
     ],
 )
 @pytest.mark.parametrize("symmetric", [False, True], ids=["plain", "symmetric"])

@@ -72,12 +72,18 @@ def test_long_responses_weigh_more():
 
 
 @pytest.mark.parametrize(
-    "cut", [{"batch.micro_tokens": 1}, {"batch.micro_tokens": 9999}, {"batch.kind": "padded"}]
+    "cut",
+    [
+        {"batch.micro_tokens": 1},
+        {"batch.micro_tokens": 9999},
+        {"batch.kind": "padded"},
+        {"batch.kind": "packed"},
+    ],
 )
 def test_results_do_not_depend_on_micro_batches(cut):
-    engine = build_engine(CONFIG)
-    whole, rows = evaluate(engine, DATA, CONFIG, with_report=True)
-    other, other_rows = evaluate(engine, DATA, small_config(cut), with_report=True)
+    config = small_config(cut)
+    whole, rows = evaluate(build_engine(CONFIG), DATA, CONFIG, with_report=True)
+    other, other_rows = evaluate(build_engine(config), DATA, config, with_report=True)
     assert other == pytest.approx(whole, rel=1e-6)
     assert other_rows.losses == pytest.approx(rows.losses, rel=1e-5)
 

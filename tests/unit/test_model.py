@@ -17,7 +17,7 @@ from transformers import (
     LlamaConfig,
 )
 
-import neft_ray.model
+import neft_ray.model.head
 from neft_ray.config.trial import ModelConfig
 from neft_ray.data.batches import collate
 from neft_ray.errors import UserError
@@ -109,7 +109,7 @@ def test_a_cap_is_noticed_though_it_hardly_changes_the_logits_of_an_untrained_mo
 def test_many_targets_are_computed_in_chunks_with_the_same_result(monkeypatch):
     model, batch = build(PLAIN["llama"]), collate(DATA, list(range(8)))
     whole = model(batch.tokens_BT, batch.targets_BT)
-    monkeypatch.setattr(neft_ray.model, "HEAD_CHUNK_ROWS", 3)
+    monkeypatch.setattr(neft_ray.model.head, "CHUNK_TOKENS", 3)
     torch.testing.assert_close(model(batch.tokens_BT, batch.targets_BT), whole)
 
 

@@ -36,6 +36,12 @@ def test_rows_that_are_all_padding_have_no_segment():
     assert [(part.row, part.sample_id) for part in segments.parts] == [(0, 4), (2, 6)]
 
 
+def test_joined_sequences_are_those_that_restarting_positions_show():
+    positions = torch.tensor([[0, 1, 2, 0, 0, 1]])
+    assert Segments.joined(7, [4, 5, 6], [3, 1, 2]) == Segments.packed(7, positions, [4, 5, 6])
+    assert Segments.joined(7, [4, 5], [0, 2], copy=1).parts == (Segment(0, 0, 2, 5, copy=1),)
+
+
 @pytest.mark.parametrize("num", [1, 3])
 def test_as_many_sample_ids_as_documents_are_needed(num):
     with pytest.raises(NoiseError, match=f"{num} sample ids for a micro-batch of 2 documents"):

@@ -70,7 +70,8 @@ MODELS = {"builtin": lambda: None, "dropout": model_with_dropout}
 
 def build_engine(config: TrialConfig, model: SupervisedLM | None = None) -> DataParallel:
     """An engine over the given model, or the one that the config names."""
-    model = model or SupervisedLM(load_model(config.model), config.model.dtype)
+    packed = config.batch.kind == "packed"
+    model = model or SupervisedLM(load_model(config.model), config.model.dtype, packed)
     optimizer = build_optimizer(model, config.optimizer)
     return DataParallel(model, optimizer, config.optimizer.clip_norm, torch.device("cpu"))
 
@@ -125,7 +126,11 @@ FEWER_ROWS_THAN_RANKS = {"batch.size_examples": 1}
 
 
 def as_rank(rank: int, folder: str) -> None:
-    """Trains as one of two ranks and writes down what happened."""
+    """Trains as one of two ranks and writes down what happened.
+
+    DDP's reducer must be gone before the process group: if it is what lets go of the group last,
+    torch joins gloo's thread while it holds the interpreter's lock, which that thread may wait for.
+    """
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.set_num_threads(1)
     distributed.init_process_group(
@@ -135,6 +140,12 @@ def as_rank(rank: int, folder: str) -> None:
         world_size=2,
         timeout=timedelta(seconds=60),
     )
+    found = _seen_by(rank, Path(folder))
+    Path(folder, f"rank-{rank}.json").write_text(json.dumps(found))
+    distributed.destroy_process_group()
+
+
+def _seen_by(rank: int, folder: Path) -> dict:
     found = {}
     for name, values in (
         ("even", EVEN),
@@ -149,16 +160,15 @@ def as_rank(rank: int, folder: str) -> None:
     found["report_losses"] = rows.losses.tolist()
     found["one_row"] = row_losses(engine, random_data(), [0], config).losses.tolist()
     found["sum"] = engine.sum_over_ranks(torch.tensor([1.0, rank])).tolist()
-    found["refused"] = _refused(engine, Path(folder) / "taken")
-    checkpoints = Path(folder) / "checkpoints"
+    found["refused"] = _refused(engine, folder / "taken")
+    checkpoints = folder / "checkpoints"
     found["checkpoints"] = str(checkpoints)
     checkpoint.save(engine, checkpoints, checkpoint.State(6, config.config_hash, metrics))
     again = build_engine(config)
     loaded = checkpoint.load_latest(again, checkpoints, config.config_hash)
     metrics, _ = evaluate(again, random_data(), config, with_report=False)
     found["loaded"] = [loaded.step, metrics["select_loss"]]
-    Path(folder, f"rank-{rank}.json").write_text(json.dumps(found))
-    distributed.destroy_process_group()
+    return found
 
 
 def _refused(engine, file: Path) -> str:

@@ -1,4 +1,4 @@
-"""The model: tokenizer, causal LM, its embedding, and a loss computed where it is supervised."""
+"""Tokenizer and causal LM from a folder or hub name, refused with a reason where unusable."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from neft_ray.config.trial import ModelConfig
 from neft_ray.errors import UserError, bad_input
-
-HEAD_CHUNK_ROWS = 2048
 
 
 def resolve_path(path: str) -> str:
@@ -98,101 +95,6 @@ def _unloadable(config: ModelConfig, part: str, error: Exception) -> UserError:
     what = f"the {part} cannot be loaded: {first}"
     remedy = "give a complete Hugging Face folder with safetensors, or a hub name you can reach"
     return bad_input(config.path, what, remedy)
-
-
-class SupervisedLM(nn.Module):
-    """A causal LM whose forward returns losses, with logits only where they are needed.
-
-    Attributes:
-        model: The Hugging Face model, its parameters in float32.
-        dtype: What matrix multiplications are computed in: float32 as the parameters, or autocast.
-
-    Where parameters are sharded, this module is the one to wrap as the root: its forward uses the
-    output layer without the model around it.
-    """
-
-    def __init__(self, model: nn.Module, dtype: str = "float32") -> None:
-        super().__init__()
-        self.model = model
-        self.dtype: torch.dtype = getattr(torch, dtype)
-        self._direct_head: bool | None = None
-
-    @property
-    def embedding(self) -> nn.Module:
-        """The module that turns token ids into embeddings."""
-        return self.model.get_input_embeddings()  # type: ignore[no-any-return, operator]
-
-    def forward(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Return the sum of token losses of each row, in nats.
-
-        Args:
-            tokens_BT: Token ids, right-padded.
-            targets_BT: True where a token is a target. Position 0 never is.
-
-        Returns:
-            float32 [B].
-        """
-        if self._direct_head is None:  # parameters may be in shards before the first forward
-            self._direct_head = _head_is_plain(self.model, tokens_BT.device)
-        with self._autocast(tokens_BT.device):
-            return self._row_losses(tokens_BT, targets_BT)
-
-    def generate(self, input_ids: Tensor, **options: Any) -> Tensor:
-        """Return what the Hugging Face model's `generate` does with its options: [B, T + new].
-
-        Where parameters are sharded, this method is to be wrapped as the forward is.
-        """
-        with self._autocast(input_ids.device):
-            generated: Tensor = self.model.generate(  # type: ignore[operator]
-                input_ids=input_ids, **options
-            )
-        return generated
-
-    def _autocast(self, device: torch.device) -> torch.autocast:
-        return torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32)
-
-    def _row_losses(self, tokens_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        rows_N, before_N = targets_BT[:, 1:].nonzero(as_tuple=True)
-        labels_N = tokens_BT[rows_N, before_N + 1]
-        if self._direct_head:
-            body = self.model.get_decoder()  # type: ignore[operator]
-            hidden_BTD = body(input_ids=tokens_BT, use_cache=False).last_hidden_state
-            logits_of = self.model.get_output_embeddings()  # type: ignore[operator]
-            inputs_ND = hidden_BTD[rows_N, before_N]
-        else:
-            logits_of = nn.Identity()
-            output = self.model(input_ids=tokens_BT, use_cache=False)
-            inputs_ND = output.logits[rows_N, before_N]
-        losses_N = torch.cat(
-            [
-                functional.cross_entropy(logits_of(inputs).float(), labels, reduction="none")
-                for inputs, labels in zip(
-                    torch.split(inputs_ND, HEAD_CHUNK_ROWS),
-                    torch.split(labels_N, HEAD_CHUNK_ROWS),
-                    strict=True,
-                )
-            ]
-        )
-        return losses_N.new_zeros(len(tokens_BT)).index_add(0, rows_N, losses_N)
-
-
-@torch.no_grad()
-def _head_is_plain(model: Any, device: torch.device) -> bool:
-    """Say whether logits are the output embedding of the last hidden state and nothing more.
-
-    Some models scale or cap their logits; for these the full computation is kept.
-    """
-    body, head = getattr(model, "get_decoder", lambda: None)(), model.get_output_embeddings()
-    if body is None or head is None:
-        return False
-    training = model.training
-    model.eval()
-    probe = torch.arange(1, 5).unsqueeze(0).to(device)
-    hidden = body(input_ids=probe, use_cache=False).last_hidden_state
-    # Bitwise: a cap is nearly no change for the small logits of an untrained model.
-    same = torch.equal(head(hidden), model(input_ids=probe, use_cache=False).logits)
-    model.train(training)
-    return same
 
 
 def check_model(config: ModelConfig, tokenizer: Any) -> None:

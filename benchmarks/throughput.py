@@ -1,0 +1,199 @@
+"""Real tokens per second in training, against what a user would pick instead.
+
+    python -m benchmarks.throughput [--rows 96] [--repeats 3] [--data FOLDER] [--json FILE]
+
+Same model, rows, tokens, precision, threads; 8 rows per step, α = 5, the loss on responses only. The
+peers are TRL's `SFTTrainer` (padded as by default, packing, grouped by length) and transformers'
+`Trainer`, all without gradient checkpointing, which costs them time. A run trains on all rows once;
+loading the model and tokenizing is not timed. Runs take turns, so that what else the machine does hits
+all alike.
+
+Utilisation: the floating-point operations that the work needs, on real tokens and supervised positions
+alone, over the machine's rate for a product of matrices in float32, measured in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.common import Arguments, Row, finish, higher_is_better
+from benchmarks.trainers import PEERS, Rows
+from neft_ray.config.load import parse_sweep
+from neft_ray.config.trial import TrialConfig
+from neft_ray.data.prepare import TokenizedData
+from neft_ray.data.split import Split
+from neft_ray.noise import EmbeddingNoise
+from neft_ray.strategy.models import BaseModels
+from neft_ray.strategy.registry import build_engine
+from neft_ray.sweep.driver import DataCache
+from neft_ray.train.loop import train
+
+THREADS = 2
+ROWS_PER_STEP, MAX_TOKENS = 8, 512
+WIDE = {
+    "hidden_size": 256,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 8,
+    "intermediate_size": 688,
+    "vocab_size": 32_000,
+    "max_position_embeddings": MAX_TOKENS,
+}
+SWEEP = """
+name: throughput
+model: {{path: {model}}}
+data: {{train: {rows}, format: alpaca, template: alpaca, max_length_tokens: {tokens}, max_rows: {num}}}
+noise: {{alpha: 5}}
+optimizer: {{learning_rate: 1e-4, schedule: constant}}
+batch: {{size_examples: {size}, micro_tokens: 8192, kind: {kind}}}
+training: {{epochs: 1}}
+workers: {{cpus: {threads}}}
+sweep: {{space: {{noise.alpha: {{choice: [5]}}}}, searcher: {{kind: grid}}}}
+"""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model and rows to train it on.
+
+    Attributes:
+        name: For the table.
+        folder: Of the model.
+        data: The tokenized rows.
+        config: Ours.
+    """
+
+    name: str
+    folder: Path
+    data: TokenizedData
+    config: TrialConfig
+
+    @property
+    def rows(self) -> Rows:
+        """The training rows as the peers take them."""
+        ids = self.data.rows(Split.TRAIN)
+        spans = [slice(self.data.offsets[i], self.data.offsets[i + 1]) for i in ids]
+        return [(self.data.tokens[s].tolist(), self.data.supervised[s].tolist()) for s in spans]
+
+
+def wide_model(folder: Path, tokenizer: Path) -> None:
+    """Write the model of 17M parameters, nearly all of them in the vocabulary, with random weights."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(**WIDE)).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
+
+
+def task(name: str, model: Path, rows: Path, num: int, kind: str, cache: Path) -> Task:
+    """Return a task with its rows tokenized."""
+    values = {"model": model, "rows": rows, "num": num, "kind": kind, "threads": THREADS}
+    text = SWEEP.format(**values, tokens=MAX_TOKENS, size=ROWS_PER_STEP)
+    config = parse_sweep(text, "throughput.yaml", []).trial
+    return Task(name, model, DataCache(cache).data(config), config)
+
+
+def run_ours(given: Task, models: BaseModels) -> float:
+    """Train on all rows once, as a worker does; return the seconds."""
+    engine = build_engine(given.config, models, torch.device("cpu"))
+    noise = EmbeddingNoise.of(given.config.noise, 0)
+    with noise.attached(engine.plain.embedding):
+        start = time.perf_counter()
+        for _ in train(engine, given.data, noise, given.config):
+            pass
+        return time.perf_counter() - start
+
+
+def needed_operations(given: Task, model: Any) -> float:
+    """Return the floating-point operations of a run: forward and backward, nothing twice."""
+    described = model.config
+    layers, width = described.num_hidden_layers, described.hidden_size
+    head = described.vocab_size * width
+    body = sum(p.numel() for p in model.model.parameters() if p.ndim > 1)
+    body -= described.vocab_size * width  # the embedding is looked up
+    lengths = np.array([len(tokens) for tokens, _ in given.rows], dtype=float)
+    targets = sum(sum(supervised) for _, supervised in given.rows)
+    attention = 2 * layers * width * (lengths**2).sum()  # scores and values, the lower half of each
+    return float(6 * body * lengths.sum() + 3 * attention + 6 * head * targets)
+
+
+def multiply_rate(size: int = 2048, repeats: int = 5) -> float:
+    """Return the floating-point operations per second of a product of matrices in float32."""
+    one, other = torch.randn(size, size), torch.randn(size, size)
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        torch.mm(one, other)
+        times.append(time.perf_counter() - start)
+    return float(2 * size**3 / median(times[1:]))
+
+
+def measure(given: Task, repeats: int) -> list[Row]:
+    """Run ours and every peer in turns; print what each came to."""
+    models = BaseModels()
+    players: dict[str, Callable[[], float]] = {"neft_ray": lambda: run_ours(given, models)}
+    for name, run in PEERS.items():
+        players[name] = lambda run=run: run(given.folder, given.rows, ROWS_PER_STEP, MAX_TOKENS)  # type: ignore[misc]
+    num_tokens = sum(len(tokens) for tokens, _ in given.rows)
+    rates: dict[str, list[float]] = {name: [] for name in players}
+    peak: list[float] = []
+    run_ours(given, models)  # first calls are slower than others
+    for _ in range(repeats):
+        peak.append(multiply_rate())
+        for name, play in players.items():
+            rates[name].append(num_tokens / play())
+    print(f"\n{given.name}: {len(given.rows)} rows, {num_tokens:,} real tokens")
+    for name, found in rates.items():
+        low, middle, high = min(found), median(found), max(found)
+        print(f"  {name:<40} {low:9.0f} {middle:9.0f} {high:9.0f}  tokens/s (min, median, max)")
+    ours = median(rates.pop("neft_ray"))
+    operations = needed_operations(given, models.copied(given.config).model)
+    share = operations * ours / num_tokens / median(peak)
+    print(f"  utilisation {share:.0%} of {median(peak) / 1e9:.0f} GFLOP/s")
+    rows = [
+        higher_is_better(f"{given.name}: {name}", ours, median(found), "real tokens/s")
+        for name, found in rates.items()
+    ]
+    best = max(rows, key=lambda row: row.peer)
+    return [*rows, Row(f"{given.name}: the best peer", ours, best.peer, best.unit, best.ratio)]
+
+
+def main() -> None:
+    """Print the tables and ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=96, help="rows of a run")
+    parser.add_argument("--repeats", type=int, default=3, help="how often each is run")
+    parser.add_argument("--kind", default="packed", help="our batch.kind")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("../shared/data"),
+        help="a folder with stories260k/ and alpaca_train_4000.jsonl; neither is the project's",
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+    given = parser.parse_args()
+    torch.set_num_threads(THREADS)
+    rows = given.data.resolve() / "alpaca_train_4000.jsonl"
+    real = given.data.resolve() / "stories260k"
+    with tempfile.TemporaryDirectory() as folder:
+        wide = Path(folder) / "wide"
+        wide_model(wide, real)
+        tasks = [
+            task(name, model, rows, given.rows, given.kind, Path(folder) / "cache")
+            for name, model in (("17M, vocabulary 32,000", wide), ("260K, pretrained", real))
+        ]
+        found = [row for it in tasks for row in measure(it, given.repeats)]
+    finish(found, Arguments(given.repeats, given.json))
+
+
+if __name__ == "__main__":
+    main()

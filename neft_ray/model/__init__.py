@@ -1,0 +1,19 @@
+"""The model: tokenizer, causal LM, its embedding, and a loss computed where it is supervised."""
+
+from neft_ray.model.load import (
+    check_model,
+    decoder_layers,
+    load_model,
+    load_tokenizer,
+    resolve_path,
+)
+from neft_ray.model.loss import SupervisedLM
+
+__all__ = [
+    "SupervisedLM",
+    "check_model",
+    "decoder_layers",
+    "load_model",
+    "load_tokenizer",
+    "resolve_path",
+]
