@@ -2,14 +2,14 @@
 
     python -m benchmarks.throughput [--rows 96] [--repeats 3] [--data FOLDER] [--json FILE]
 
-Same model, rows, tokens, precision, threads; 8 rows per step, α = 5, the loss on responses only. The
-peers are TRL's `SFTTrainer` (padded as by default, packing, grouped by length) and transformers'
-`Trainer`, all without gradient checkpointing, which costs them time. A run trains on all rows once;
-loading the model and tokenizing is not timed. Runs take turns, so that what else the machine does hits
-all alike.
+Same model, rows, tokens, precision, threads; 8 rows per step, α = 5, the loss on responses only.
+The peers are TRL's `SFTTrainer` (padded as by default, packing, grouped by length) and
+transformers' `Trainer`, all without gradient checkpointing, which costs them time. A run trains on
+all rows once; loading the model and tokenizing is not timed. Runs take turns, so that what else the
+machine does hits all alike.
 
-Utilisation: the floating-point operations that the work needs, on real tokens and supervised positions
-alone, over the machine's rate for a product of matrices in float32, measured in the same run.
+Utilisation: the floating-point operations that the work needs, on real tokens and supervised
+positions alone, over the machine's rate for a product of matrices in float32, in the same run.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -51,7 +52,7 @@ WIDE = {
 SWEEP = """
 name: throughput
 model: {{path: {model}}}
-data: {{train: {rows}, format: alpaca, template: alpaca, max_length_tokens: {tokens}, max_rows: {num}}}
+data: {{train: {rows}, template: alpaca, max_length_tokens: {tokens}, max_rows: {num}}}
 noise: {{alpha: 5}}
 optimizer: {{learning_rate: 1e-4, schedule: constant}}
 batch: {{size_examples: {size}, micro_tokens: 8192, kind: {kind}}}
@@ -86,7 +87,7 @@ class Task:
 
 
 def wide_model(folder: Path, tokenizer: Path) -> None:
-    """Write the model of 17M parameters, nearly all of them in the vocabulary, with random weights."""
+    """Write a model of 19M parameters, most of them in the vocabulary, with random weights."""
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -140,9 +141,9 @@ def multiply_rate(size: int = 2048, repeats: int = 5) -> float:
 def measure(given: Task, repeats: int) -> list[Row]:
     """Run ours and every peer in turns; print what each came to."""
     models = BaseModels()
-    players: dict[str, Callable[[], float]] = {"neft_ray": lambda: run_ours(given, models)}
+    players: dict[str, Callable[[], float]] = {"neft_ray": partial(run_ours, given, models)}
     for name, run in PEERS.items():
-        players[name] = lambda run=run: run(given.folder, given.rows, ROWS_PER_STEP, MAX_TOKENS)  # type: ignore[misc]
+        players[name] = partial(run, given.folder, given.rows, ROWS_PER_STEP, MAX_TOKENS)
     num_tokens = sum(len(tokens) for tokens, _ in given.rows)
     rates: dict[str, list[float]] = {name: [] for name in players}
     peak: list[float] = []
@@ -189,7 +190,7 @@ def main() -> None:
         wide_model(wide, real)
         tasks = [
             task(name, model, rows, given.rows, given.kind, Path(folder) / "cache")
-            for name, model in (("17M, vocabulary 32,000", wide), ("260K, pretrained", real))
+            for name, model in (("19M, vocabulary 32,000", wide), ("260K, pretrained", real))
         ]
         found = [row for it in tasks for row in measure(it, given.repeats)]
     finish(found, Arguments(given.repeats, given.json))

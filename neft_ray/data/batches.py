@@ -41,6 +41,10 @@ class MicroBatch:
         """The lengths where rows are packed, else None."""
         return self.lengths if self.is_packed else None
 
+    def inputs(self, device: torch.device) -> tuple[Tensor, Tensor, tuple[int, ...] | None]:
+        """Return what the model's loss is called with."""
+        return self.tokens_BT.to(device), self.targets_BT.to(device), self.packed_lengths
+
 
 class StepOrder:
     """The rows of every optimizer step, shuffled anew each epoch.

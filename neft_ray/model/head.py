@@ -53,9 +53,9 @@ def total_loss(head: Head, inputs_ND: Tensor, labels_N: Tensor) -> Tensor:
 def _is_plain_linear(head: Head, inputs_ND: Tensor) -> bool:
     """Say whether a head is one matrix that is here as a whole, with nothing hung onto it.
 
-    ZeRO-3 brings it here when the head is called, adapters do their work in a call.
+    ZeRO-3 brings it here when the head is called, and by a collective if it is so much as looked at
+    before; adapters do their work in a call.
     """
-    if type(head) is not nn.Linear or head.weight.dtype != inputs_ND.dtype:
+    if type(head) is not nn.Linear or head._forward_pre_hooks or head._forward_hooks:
         return False
-    hooks = (*head._forward_pre_hooks, *head._forward_hooks)
-    return type(head.weight) is nn.Parameter and not hooks
+    return type(head.weight) is nn.Parameter and head.weight.dtype == inputs_ND.dtype

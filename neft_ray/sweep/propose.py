@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from neft_ray.config.arm_space import ArmSpace
 from neft_ray.config.schedulers import Paced, Rungs
@@ -12,9 +12,10 @@ from neft_ray.config.space import Values
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.journal import Report, TrialRecord
 from neft_ray.sweep.search.draws import Random, Scrambled
-from neft_ray.sweep.search.modelled import Modelled
-from neft_ray.sweep.search.models import Bohb, Gaussian, Model, Parzen
 from neft_ray.sweep.search.plain import Drawn, Grid
+
+if TYPE_CHECKING:  # they load Optuna
+    from neft_ray.sweep.search.models import Model
 
 __all__ = ["Proposer", "Values", "build_proposer"]
 
@@ -56,6 +57,8 @@ def build_proposer(config: SweepConfig, arm: str, length: int) -> Proposer:
     first, size = space.first(config), len(space.domains)
     key = (searcher.seed, arm_index)
     if isinstance(searcher, OptunaSearch | BohbSearch):
+        from neft_ray.sweep.search.modelled import Modelled
+
         told = (_tokens if _in_tokens(config) else _step, search.objective.at)
         model = _model(config, space, arm_index, length)
         return Modelled(space, model, key, search.num_trials, first, told)
@@ -64,6 +67,8 @@ def build_proposer(config: SweepConfig, arm: str, length: int) -> Proposer:
 
 
 def _model(config: SweepConfig, space: ArmSpace, arm_index: int, length: int) -> Model:
+    from neft_ray.sweep.search.models import Bohb, Gaussian, Parzen
+
     searcher, scheduler = config.sweep.searcher, config.sweep.scheduler
     conditional = any(domain.when is not None for domain in space.domains.values())
     if isinstance(searcher, BohbSearch):

@@ -75,12 +75,7 @@ def train(
             describe = Segments.joined if batch.is_packed else Segments.padded
             segments = describe(step, batch.sample_ids, batch.lengths, copy)
             with engine.micro_step(is_last=number == len(passes)), noise.on(segments):
-                loss = weight * engine.module(
-                    batch.tokens_BT.to(engine.device),
-                    batch.targets_BT.to(engine.device),
-                    batch.packed_lengths,
-                    per_row=False,
-                )
+                loss = weight * engine.module(*batch.inputs(engine.device), per_row=False)
                 engine.backward(loss)
             loss_sum += loss.detach()
         learning_rate = learning_rate_at(optimizer_config, step, total_steps)

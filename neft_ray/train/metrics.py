@@ -70,11 +70,7 @@ def row_losses(
     engine.module.eval()
     for batch in batches_of_rank(data, rows, config.batch, engine.rank, engine.world):
         where = torch.tensor([position[row] for row in batch.sample_ids])
-        found = engine.module(
-            batch.tokens_BT.to(engine.device),
-            batch.targets_BT.to(engine.device),
-            batch.packed_lengths,
-        )
+        found = engine.module(*batch.inputs(engine.device))
         losses.index_add_(0, where, found.double().cpu())  # a filler adds 0
     losses = engine.sum_over_ranks(losses)
     counts = np.asarray([data.num_targets([row]) for row in rows], dtype=np.int64)

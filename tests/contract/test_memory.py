@@ -45,9 +45,13 @@ def two(tmp_path_factory):
     return run_group(as_worker, 2, tmp_path_factory.mktemp("memory"))
 
 
-def assert_close(config, found, tolerance=OTHERWISE):
-    predictor = Predictor(config)
-    assert predictor.of(config).device == pytest.approx(found, rel=tolerance)
+LOGITS = 2 * 48 * 512 * 4
+"""Bytes of logits and their gradient in the kernel of the loss, which no counter sees."""
+
+
+def assert_close(config, found, tolerance=OTHERWISE, unseen=LOGITS):
+    predicted = Predictor(config).of(config).device
+    assert found * (1 - tolerance) <= predicted <= found * (1 + tolerance) + unseen
 
 
 def test_every_strategy_is_measured():
@@ -85,5 +89,5 @@ def test_a_gpu_gives_out_what_was_predicted(case, tmp_path):
     values = {"model.path": str(tmp_path), "workers.gpus": 1.0, "batch.micro_tokens": 1024}
     values |= {"data.max_length_tokens": 256, "batch.size_examples": 8}
     trial = small_config(values | CASES[case])
-    assert_close(trial, measured(trial, torch.device("cuda", 0)), ON_A_GPU)
+    assert_close(trial, measured(trial, torch.device("cuda", 0)), ON_A_GPU, unseen=0)
     shutil.rmtree(tmp_path)

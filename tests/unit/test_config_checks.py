@@ -93,7 +93,7 @@ def test_values_that_their_setting_takes_are_accepted(line):
             "batch.kind: {loguniform: [1, 3]}",
             [
                 "batch.kind: `loguniform` draws real numbers; use `int_range` or `choice`: "
-                "batch.kind is padded, bucketed or packed"
+                "batch.kind is padded or bucketed or packed"
             ],
         ),
     ],

@@ -102,7 +102,7 @@ def test_no_mask_or_scores_grow_with_the_square_of_the_length():
         max(m.activations for m in trace_step(small_config(), (1, tokens)).moments)
         for tokens in (1024, 2048)
     )
-    assert twice / once == pytest.approx(2, rel=0.01)
+    assert 1.9 < twice / once < 2.02, "a chunk of logits stays as it is"
 
 
 def test_the_loss_head_is_told_from_the_layers():

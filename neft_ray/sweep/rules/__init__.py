@@ -17,10 +17,9 @@ from neft_ray.config.schedulers import (
     Scheduler,
 )
 from neft_ray.config.trial import LIVE_KEYS
-from neft_ray.sweep.rules.bandit import Bandit
 from neft_ray.sweep.rules.base import ArmFacts, Never, Rule
 from neft_ray.sweep.rules.halving import Bracket, Brackets
-from neft_ray.sweep.rules.population import InStep, Perturbation
+from neft_ray.sweep.rules.population import Explorer, InStep, Perturbation
 from neft_ray.sweep.rules.promotion import Promotion
 from neft_ray.sweep.rules.stopping import asha, median
 
@@ -38,9 +37,12 @@ def _brackets(config: Halving | Hyperband, arm: ArmFacts) -> Rule:
 
 def _population(config: Population, arm: ArmFacts) -> Rule:
     live = {key: domain for key, domain in arm.space.items() if key in LIVE_KEYS}
+    explorer: Explorer
     if isinstance(config, Pbt):
-        explorer: Perturbation | Bandit = Perturbation(config, live)
+        explorer = Perturbation(config, live)
     else:
+        from neft_ray.sweep.rules.bandit import Bandit  # loads scikit-learn, a second
+
         explorer = Bandit(live, arm.length // config.interval_steps)
     base = {key: arm.base[key] for key in live}
     return InStep(config, arm, explorer, base)

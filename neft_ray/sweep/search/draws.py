@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from scipy.stats.qmc import Sobol
 
 from neft_ray.config.arm_space import ArmSpace
 from neft_ray.config.space import Values
@@ -54,6 +53,8 @@ class Scrambled:
     """A scrambled Sobol sequence, drawn in blocks."""
 
     def __init__(self, size: int, *key: int) -> None:
+        from scipy.stats.qmc import Sobol  # a second to load
+
         self._sequence = Sobol(size, scramble=True, rng=seed_of(*key))
         self._points: list[list[float]] = []
 
