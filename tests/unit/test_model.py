@@ -113,6 +113,31 @@ def test_many_targets_are_computed_in_chunks_with_the_same_result(monkeypatch):
     torch.testing.assert_close(model(batch.tokens_BT, batch.targets_BT), whole)
 
 
+@pytest.mark.parametrize("kind", [*PLAIN, *CHANGED])
+def test_the_sum_over_all_rows_is_theirs_with_the_same_gradient(kind):
+    model, batch = build({**PLAIN, **CHANGED}[kind]), collate(DATA, [3, 0, 7, 5])
+    given = batch.inputs(torch.device("cpu"))
+    rows, gradient = loss_and_gradient(model, lambda: model(*given))
+    total, total_gradient = loss_and_gradient(model, lambda: model(*given, per_row=False))
+    assert total.shape == ()
+    torch.testing.assert_close(total, rows.sum())
+    torch.testing.assert_close(total_gradient, gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_with_something_hung_onto_it_is_called():
+    """As by ZeRO-3, which brings the matrix then, and by adapters."""
+    model, batch = build(PLAIN["llama"]), collate(DATA, [3, 0])
+    given, calls = batch.inputs(torch.device("cpu")), []
+    model(*given, per_row=False)  # the first forward finds out which way to go
+    head = model.model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda *_: calls.append(1))
+    called = model(*given, per_row=False)
+    hook.remove()
+    assert calls
+    torch.testing.assert_close(model(*given, per_row=False), called)
+    assert len(calls) == 1, "the plain one is not called"
+
+
 def test_rows_without_targets_lose_nothing():
     model, batch = build(PLAIN["llama"]), collate(DATA, [1, 2])
     batch.targets_BT[0] = False
@@ -122,6 +147,9 @@ def test_rows_without_targets_lose_nothing():
     losses = model(batch.tokens_BT, batch.targets_BT)
     losses.sum().backward()
     assert losses.tolist() == [0, 0]
+    total = model(batch.tokens_BT, batch.targets_BT, per_row=False)
+    total.backward()
+    assert total == 0
 
 
 def test_padding_changes_no_loss():
