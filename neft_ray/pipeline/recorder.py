@@ -7,10 +7,11 @@ from pathlib import Path
 
 from neft_ray.config.base import flat
 from neft_ray.config.trial import TrialConfig
-from neft_ray.journal import COMPLETED, STOPPED, TrialRecord
+from neft_ray.journal import COMPLETED, STOPPED, Report, TrialRecord, read_records
+from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.driver import Observer
 from neft_ray.tracking.background import MirrorThread
-from neft_ray.tracking.cards import Dataset, describe
+from neft_ray.tracking.cards import Dataset, describe, read_card
 from neft_ray.tracking.points import DRIVER_POINTS_FILE, MetricsLog
 
 BEST_LOSS = "best_select_loss"
@@ -71,11 +72,8 @@ class Recorder:
 
     def reported(self, record: TrialRecord) -> None:
         """See `Observer`. Note a trial's new best: of `select_loss` MLflow shows the last value."""
-        best = record.best
-        if best is not None and best is record.reports[-1]:
-            log = MetricsLog(self._folders[record.number] / DRIVER_POINTS_FILE)
-            log.log(best.step, {BEST_LOSS: best.metrics["select_loss"]})
-            log.close()
+        if record.best is not None and record.best is record.reports[-1]:
+            _note_best(record.best, self._folders[record.number])
 
     def ended(self, record: TrialRecord, folder: Path) -> None:
         """See `Observer`."""
@@ -85,6 +83,22 @@ class Recorder:
         good = record.status in (COMPLETED, STOPPED)
         tags = {"neft_ray.status": record.status, "neft_ray.reason": record.reason}
         self._thread.finish(folder, "FINISHED" if good else "FAILED", tags)
+
+    def catch_up(self, run: RunDirectory) -> None:
+        """Tell of the trials whose end a driver had journaled when it was killed, and no more."""
+        for record in read_records(run.journal_file).values():
+            folder = run.trial(record.number)
+            card = read_card(folder)
+            if record.ended is not None and card is not None and card.status == "RUNNING":
+                if record.best is not None:
+                    _note_best(record.best, folder)
+                self.ended(record, folder)
+
+
+def _note_best(best: Report, folder: Path) -> None:
+    log = MetricsLog(folder / DRIVER_POINTS_FILE)
+    log.log(best.step, {BEST_LOSS: best.metrics["select_loss"]})
+    log.close()
 
 
 def trial_title(record: TrialRecord, config: TrialConfig) -> str:

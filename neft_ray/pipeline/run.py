@@ -102,7 +102,9 @@ def _mirrored(session: Session, run: RunDirectory, mirror: MlflowMirror) -> Iter
     with MirrorThread(mirror) as thread:
         for folder in sorted(run.root.glob("trials/t*")):
             thread.add(folder)  # whatever an earlier driver could not send
-        yield Recorder(thread, run.name, session.dataset)
+        recorder = Recorder(thread, run.name, session.dataset)
+        recorder.catch_up(run)
+        yield recorder
 
 
 def _conclude(

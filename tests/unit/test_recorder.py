@@ -1,14 +1,16 @@
 """What MLflow is told of trials: names, their best loss so far, the data they use."""
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from neft_ray.config.trial import TrialConfig
-from neft_ray.journal import Report, TrialRecord
+from neft_ray.journal import Journal, Report, TrialRecord
 from neft_ray.pipeline.recorder import Recorder, trial_title
-from neft_ray.tracking.cards import Dataset, read_card
+from neft_ray.run_directory import RunDirectory
+from neft_ray.tracking.cards import Dataset, finish, read_card
 from neft_ray.tracking.points import DRIVER_POINTS_FILE, read_points
 from neft_ray.tracking.shown import shown_name
 from tests.unit.trial_runs import small_config
@@ -63,6 +65,31 @@ def test_an_interrupted_trial_is_not_finished(tmp_path):
     recorder.started(trial(), config(), tmp_path)
     recorder.ended(trial(), tmp_path)
     assert not thread.finished and thread.added == [tmp_path]
+
+
+def test_an_end_that_a_killed_driver_only_journaled_is_told_later_and_once(tmp_path):
+    run, thread = RunDirectory(tmp_path), Thread()
+    recorder = Recorder(thread, "my-run", lambda config: DATA)
+    for number in range(3):
+        folder = run.trial(number)
+        folder.mkdir(parents=True)
+        recorder.started(replace(trial(), number=number), config(), folder)
+    journal = Journal(run.journal_file)
+    fields = {"arm": "treatment", "phase": "search", "values": {}, "seed": 0, "num_steps": 20}
+    for number in range(4):  # the last has no folder yet
+        journal.append("suggest", trial=number, **fields)
+    for number, decision in ((0, "stop"), (1, "continue")):
+        metrics = {"select_loss": 3.0}
+        journal.append("report", trial=number, step=10, metrics=metrics, decision=decision)
+    journal.append("end", trial=2, status="failed", reason="told before")
+    journal.close()
+    finish(run.trial(2), "FAILED")
+    recorder.catch_up(run)
+    tags = {"neft_ray.status": "stopped", "neft_ray.reason": ""}
+    assert thread.finished == [(run.trial(0), "FINISHED", tags)]
+    points = [(p.step, p.metrics) for p in read_points(run.trial(0) / DRIVER_POINTS_FILE)]
+    assert points == [(10, {"best_select_loss": 3.0})]
+    assert not (run.trial(1) / DRIVER_POINTS_FILE).exists()
 
 
 def test_a_name_begins_with_what_tells_trials_apart():
