@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
-PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder --durations 15
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder --durations 15
 export RAY_USAGE_STATS_ENABLED := 0
 
 .PHONY: help install quickstart check test test-all wheel clean

@@ -18,6 +18,7 @@ CHANGES = {
     "finalists": {"num": 1, "seeds": [1]},
     "keep_checkpoints": 2,
 }
+pytestmark = pytest.mark.slow  # two minutes, most of them Ray's
 NUM_CPUS = 2
 COORDINATOR = "_AutoscalingCoordinatorActor"
 """Ray Train's own, one for the whole cluster, whoever trained first on it."""
