@@ -21,6 +21,8 @@ def token_losses(head: Head, inputs_ND: Tensor, labels_N: Tensor) -> Tensor:
         inputs_ND: Last hidden states, or logits where the head changes nothing.
         labels_N: The token that comes next.
     """
+    if _is_hooked(head):  # ranks that call it unequally often would wait for each other
+        inputs_ND, head = head(inputs_ND), nn.Identity()
     chunks = zip(
         torch.split(inputs_ND, CHUNK_TOKENS), torch.split(labels_N, CHUNK_TOKENS), strict=True
     )
@@ -56,6 +58,13 @@ def _is_plain_linear(head: Head, inputs_ND: Tensor) -> bool:
     ZeRO-3 brings it here when the head is called, and by a collective if it is so much as looked at
     before; adapters do their work in a call.
     """
-    if type(head) is not nn.Linear or head._forward_pre_hooks or head._forward_hooks:
+    if type(head) is not nn.Linear or _is_hooked(head):
         return False
     return type(head.weight) is nn.Parameter and head.weight.dtype == inputs_ND.dtype
+
+
+def _is_hooked(head: Head) -> bool:
+    """Say whether something is done around a call of a head, such as ZeRO-3's collectives."""
+    if not isinstance(head, nn.Module):
+        return False
+    return any(part._forward_pre_hooks or part._forward_hooks for part in head.modules())

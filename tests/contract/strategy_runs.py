@@ -16,6 +16,7 @@ from torch.multiprocessing import start_processes
 
 from neft_ray.data.batches import batches_of_rank, collate
 from neft_ray.generate import answer_rows
+from neft_ray.model import head
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
 from neft_ray.train import checkpoint
@@ -77,6 +78,7 @@ def _as_rank(rank, task, world, path, *arguments):
         "TORCH_EXTENSIONS_DIR": f"{path}-extensions",
     }
     torch.set_num_threads(1)
+    head.CHUNK_TOKENS = 5  # ranks have different numbers of chunks
     distributed.init_process_group(
         "gloo",
         init_method=f"file://{path}-meeting",

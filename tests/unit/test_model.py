@@ -124,18 +124,20 @@ def test_the_sum_over_all_rows_is_theirs_with_the_same_gradient(kind):
     torch.testing.assert_close(total_gradient, gradient, rtol=1e-4, atol=1e-5)
 
 
-def test_a_head_with_something_hung_onto_it_is_called():
+def test_a_head_with_something_hung_onto_it_is_called_once(monkeypatch):
     """As by ZeRO-3, which brings the matrix then, and by adapters."""
     model, batch = build(PLAIN["llama"]), collate(DATA, [3, 0])
     given, calls = batch.inputs(torch.device("cpu")), []
     model(*given, per_row=False)  # the first forward finds out which way to go
     head = model.model.get_output_embeddings()
     hook = head.register_forward_pre_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr(neft_ray.model.head, "CHUNK_TOKENS", 3)
     called = model(*given, per_row=False)
+    model(*given)
     hook.remove()
-    assert calls
+    assert len(calls) == 2, "once each, as on every other rank, however many tokens there are"
     torch.testing.assert_close(model(*given, per_row=False), called)
-    assert len(calls) == 1, "the plain one is not called"
+    assert len(calls) == 2, "the plain one is not called"
 
 
 def test_rows_without_targets_lose_nothing():
