@@ -43,20 +43,19 @@ def disturbed(server, tmp_path_factory):
     sweep.start()
     sweep.wait_for_reports(1)
     sweep.second_driver = neft_ray("sweep", "--resume", sweep.run.root)
-    sweep.wait_for_reports(6)
+    sweep.wait_for_reports(4)
     sweep.kill_driver()
     sweep.resume()
-    sweep.wait_for_reports(sweep.num_reports() + 4)
+    sweep.wait_for_reports(sweep.num_reports() + 2)
     server.kill()
     sweep.kill("RayTrainWorker")
-    sweep.wait_for_reports(sweep.num_reports() + 3)
-    server.start()
+    sweep.wait_for_reports(sweep.num_reports() + 2)
     sweep.process.send_signal(signal.SIGINT)
     assert sweep.wait() == 130, sweep.told()
     sweep.reports_at_interrupt = sweep.num_reports()
+    server.start()
     sweep.resume()
-    sweep.wait_for_reports(sweep.num_reports() + 1)
-    sweep.kill("Slot")
+    sweep.kill("Slot")  # as soon as there is one
     return finished(sweep)
 
 
@@ -72,7 +71,7 @@ def test_asha_with_one_slot_is_the_same_after_kills_and_ctrl_c(asha, disturbed):
         for record in disturbed.records.values()
     ]
     crashes = sum(record.num_crashes for record in disturbed.records.values())
-    assert crashes == 2, "the worker's and the slot's; a driver's end is no crash of its trials"
+    assert crashes == 1, "the worker's; a driver's and a starting slot's end are none of its trials"
     assert "MLflow is away" in disturbed.run.log_file.read_text()
     disturbed.assert_nothing_is_left()
 
