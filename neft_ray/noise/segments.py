@@ -88,10 +88,10 @@ class Segments:
             lengths: [R] their tokens; 0 where there are none.
             copy: See `Segment`.
         """
-        starts = accumulate(lengths, initial=0)
+        ends = accumulate(lengths)
         parts = tuple(
-            Segment(0, start, length, sample_id, copy)
-            for start, sample_id, length in zip(starts, sample_ids, lengths, strict=False)
+            Segment(0, end - length, length, sample_id, copy)
+            for end, sample_id, length in zip(ends, sample_ids, lengths, strict=True)
             if length > 0
         )
         return cls(step, 1, parts)
