@@ -66,12 +66,15 @@ def _add_to_chunk(
         return
     dropped_bits, factor = STOCHASTIC[chunk.dtype]
     dropped = (1 << dropped_bits) - 1
-    chance = draw(stretch.words, stretch.rounding_stream, first, len(chunk)).to(chunk.device)
+    drawn = draw(stretch.words, stretch.rounding_stream, first, len(chunk)).view(torch.uint16)
+    chance = drawn.to(chunk.device, torch.int32)
+    if dropped_bits < 16:
+        chance.bitwise_and_(dropped)
     exact = noise.add_(chunk)
     if factor != 1:
         exact.mul_(factor)
     word = exact.view(torch.int32)
-    word.add_(chance.to(torch.int32).bitwise_and_(dropped)).bitwise_and_(~dropped)
+    word.add_(chance).bitwise_and_(~dropped)
     if factor != 1:
         exact.mul_(1 / factor)
     chunk.copy_(exact)
