@@ -31,6 +31,7 @@ from benchmarks.common import Arguments, Row, finish, higher_is_better
 from benchmarks.trainers import PEERS, Rows
 from neft_ray.config.load import parse_sweep
 from neft_ray.config.trial import TrialConfig
+from neft_ray.cores import use_cores
 from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
 from neft_ray.noise import EmbeddingNoise
@@ -182,7 +183,7 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
     given = parser.parse_args()
-    torch.set_num_threads(THREADS)
+    use_cores(THREADS)
     rows = given.data.resolve() / "alpaca_train_4000.jsonl"
     real = given.data.resolve() / "stories260k"
     with tempfile.TemporaryDirectory() as folder:

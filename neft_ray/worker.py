@@ -17,6 +17,7 @@ import ray
 import torch
 
 from neft_ray.config.trial import TrialConfig
+from neft_ray.cores import use_cores
 from neft_ray.data.prepare import TokenizedData
 from neft_ray.errors import StorageError, UserError
 from neft_ray.generate import measure_answers
@@ -102,7 +103,7 @@ def agreed(engine: Engine, here: bool) -> bool:
 def run(options: dict[str, Any]) -> None:
     """Run trials until the slot closes. This is the `train_loop_per_worker` of a TorchTrainer."""
     link, models = Link(options["mailbox"]), BaseModels()
-    torch.set_num_threads(options["cpus"])
+    use_cores(options["cpus"])
     while (order := link.take()) is not None:
         folder = Path(order.trial_folder)
         with _alone(folder / f"worker-{_rank()}.lock"), _log_to(folder / f"log-{_rank()}.txt"):

@@ -17,7 +17,7 @@ TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FIL
 
 # A part (a module or a package) imports itself and parts of lower layers, never a sibling.
 LAYERS = [
-    "__init__ errors schedules system_metrics textstats",
+    "__init__ cores errors schedules system_metrics textstats",
     "config",
     "noise data optim tracking journal run_directory lora",
     "model",  # above data: its loss reads micro-batches

@@ -143,6 +143,14 @@ def _async_checkpoints(config: SweepConfig) -> Iterator[Finding]:
         yield Finding(("training", "async_checkpoints"), what, remedy)
 
 
+def _compile(config: SweepConfig) -> Iterator[Finding]:
+    """DeepSpeed's hooks are no part of what is compiled."""
+    if True in config.values_of("model.compile") and isinstance(config.strategy, DeepspeedConfig):
+        what = "layers are not compiled under DeepSpeed"
+        remedy = "write compile: false, or strategy: {kind: fsdp}"
+        yield Finding(("model", "compile"), what, remedy)
+
+
 def _params_dtype(config: SweepConfig) -> Iterator[Finding]:
     """Parameters in half precision are computed with in half precision."""
     if getattr(config.strategy, "params_dtype", "float32") == "float32":
@@ -165,6 +173,7 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     _padded_length: (("noise",), ("batch",), *ARMS),
     _budget: (("sweep", "price"), ("sweep", "budget"), ("workers",)),
     _async_checkpoints: (("training",), ("strategy",)),
+    _compile: (("model",), ("strategy",), *ARMS),
     _params_dtype: (("strategy",), ("model",), *ARMS),
     control_in_space: ARMS,
     control_beside_space: (*ARMS, *((name,) for name in TrialConfig.model_fields)),

@@ -37,6 +37,9 @@ class ModelConfig(Section):
     activation_checkpointing: bool = False
     """Compute each layer's activations again in backward instead of keeping them: less memory,
     about a third more time, the same numbers."""
+    compile: bool = False
+    """Compile the layers with torch: the first step takes seconds more, and needs a C++ compiler;
+    the others are faster, the numbers the same but for rounding. Not with DeepSpeed."""
     lora: LoraConfig | None = None
     """Train adapters instead of the whole model; null: the whole model."""
     embedding_dropout: Fraction = 0.0
@@ -46,7 +49,7 @@ class ModelConfig(Section):
     @property
     def base(self) -> Self:
         """The model that is loaded: without what a trial puts on it."""
-        return self.model_copy(update={"lora": None, "embedding_dropout": 0.0})
+        return self.model_copy(update={"lora": None, "embedding_dropout": 0.0, "compile": False})
 
 
 class SplitConfig(Section):

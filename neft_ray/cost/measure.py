@@ -15,6 +15,7 @@ import torch
 from neft_ray.config.strategy import DdpConfig
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
+from neft_ray.cores import use_cores
 from neft_ray.cost.pace import Speed
 from neft_ray.data.prepare import TokenizedData
 from neft_ray.errors import bad_input
@@ -49,7 +50,7 @@ def measure(config: SweepConfig, plan: Plan, data: TokenizedData) -> Speed:
         raise bad_input("--measure", "measures one worker with the strategy ddp", again)
     if workers.gpus and not torch.cuda.is_available():
         raise bad_input("--measure", "workers need a GPU, and this machine has none", again)
-    torch.set_num_threads(workers.cpus)
+    use_cores(workers.cpus)
     device = torch.device("cuda" if workers.gpus else "cpu")
     start, engine = _timed(lambda: build_engine(trial, BaseModels(), device))
     noise = EmbeddingNoise.of(trial.noise, trial.training.seed)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from neft_ray.model.compiled import uncompiled
 from neft_ray.model.head import token_losses, total_loss
 from neft_ray.model.packing import (
     ATTENTION,
@@ -74,10 +75,11 @@ class SupervisedLM(nn.Module):
         """
         device = tokens_BT.device
         if self._direct_head is None:  # parameters may be in shards before the first forward
-            self._direct_head = _head_is_plain(self.model, device)
-            if self.packed:
-                check_packing(self.model, device)
-        with self._autocast(device):
+            with uncompiled():
+                self._direct_head = _head_is_plain(self.model, device)
+                if self.packed:
+                    check_packing(self.model, device)
+        with self._autocast(device), uncompiled(not torch.is_grad_enabled()):
             return self._losses(tokens_BT, targets_BT, lengths, per_row)
 
     def generate(self, input_ids: Tensor, **options: Any) -> Tensor:
@@ -85,7 +87,8 @@ class SupervisedLM(nn.Module):
 
         Where parameters are sharded, this method is to be wrapped as the forward is.
         """
-        with self._autocast(input_ids.device), self._ordinary_attention():
+        ordinary = self._ordinary_attention()
+        with self._autocast(input_ids.device), ordinary, uncompiled():
             generated: Tensor = self.model.generate(  # type: ignore[operator]
                 input_ids=input_ids, **options
             )

@@ -48,7 +48,9 @@ def arguments(tokens_BT: Tensor, lengths: Lengths | None) -> dict[str, Any]:
         return given
     whole = _whole(lengths, tokens_BT.shape[1])
     positions_T = torch.cat([torch.arange(length) for length in whole]).to(tokens_BT.device)
-    return given | {"position_ids": positions_T.unsqueeze(0), "packed_lengths": whole}
+    # A tensor on the CPU, of two numbers at least: others would be compiled in.
+    packed_lengths = torch.tensor([*whole, 0])
+    return given | {"position_ids": positions_T.unsqueeze(0), "packed_lengths": packed_lengths}
 
 
 @torch.no_grad()
@@ -71,19 +73,20 @@ def check_packing(model: Any, device: torch.device) -> None:
         raise _cannot_pack(model, "sequences in one row see each other")
 
 
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _attention(
     module: nn.Module,
     query_BHTK: Tensor,
     key_BGTK: Tensor,
     value_BGTK: Tensor,
     attention_mask: Tensor | None,
-    packed_lengths: Lengths | None = None,
+    packed_lengths: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     """Attend causally within each sequence; [B, T, H, K] of H heads, G of them keys and values."""
     if attention_mask is not None or options.get("softcap") is not None:
         raise _cannot_pack(module, "its attention needs more than a causal mask")
-    lengths = packed_lengths or (query_BHTK.shape[2],)
+    lengths = [query_BHTK.shape[2]] if packed_lengths is None else packed_lengths[:-1].tolist()
     window = options.get("sliding_window")
     if window is not None and max(lengths) > window:
         what = f"its attention sees {window} tokens, a sequence has {max(lengths)}"
@@ -99,10 +102,7 @@ def _attention(
             enable_gqa=query.shape[1] != key.shape[1],
         )
         for query, key, value in zip(
-            *(
-                torch.split(part, list(lengths), dim=2)
-                for part in (query_BHTK, key_BGTK, value_BGTK)
-            ),
+            *(torch.split(part, lengths, dim=2) for part in (query_BHTK, key_BGTK, value_BGTK)),
             strict=True,
         )
     ]

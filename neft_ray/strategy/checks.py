@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
+from itertools import product
 from typing import TYPE_CHECKING
 
 from neft_ray.config.strategy import DeepspeedConfig
@@ -27,6 +29,9 @@ def machine_problems(config: TrialConfig) -> Iterator[Problem]:
     in_half = config.model.dtype == "bfloat16" and config.workers.gpus > 0
     if in_half and (name := _gpu_without_bfloat16()):
         yield Problem("model.dtype", f"{name} has no bfloat16", "write model.dtype: float32")
+    if config.model.compile and shutil.which(os.environ.get("CXX", "g++")) is None:
+        remedy = "install g++, or write model.compile: false"
+        yield Problem("model.compile", "torch compiles with g++, and it is not here", remedy)
     if not isinstance(strategy, DeepspeedConfig):
         return
     offloads = {"offload_optimizer": strategy.offload_optimizer}
@@ -38,8 +43,11 @@ def machine_problems(config: TrialConfig) -> Iterator[Problem]:
 
 def sweep_problems(config: SweepConfig) -> list[Problem]:
     """Say what this machine lacks that some trial of a sweep needs; see `machine_problems`."""
-    dtypes = sorted(map(str, config.values_of("model.dtype")))
-    trials = (config.trial.with_values({"model.dtype": dtype}) for dtype in dtypes)
+    asked = {
+        key: sorted(config.values_of(key), key=str) for key in ("model.dtype", "model.compile")
+    }
+    points = (dict(zip(asked, values, strict=True)) for values in product(*asked.values()))
+    trials = map(config.trial.with_values, points)
     return list(dict.fromkeys(problem for trial in trials for problem in machine_problems(trial)))
 
 

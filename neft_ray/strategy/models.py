@@ -9,7 +9,7 @@ from neft_ray.config.strategy import DdpConfig
 from neft_ray.config.trial import ModelConfig, TrialConfig
 from neft_ray.errors import bad_input
 from neft_ray.lora import add_adapter
-from neft_ray.model import SupervisedLM, load_model
+from neft_ray.model import SupervisedLM, compile_layers, load_model
 
 
 class BaseModels:
@@ -37,7 +37,7 @@ class BaseModels:
 
 
 def for_training(model: Any, config: TrialConfig) -> SupervisedLM:
-    """Return a base model with a trial's adapters and activation checkpointing.
+    """Return a base model with a trial's adapters, activation checkpointing and compilation.
 
     Raises:
         UserError: If the model cannot have them.
@@ -50,6 +50,8 @@ def for_training(model: Any, config: TrialConfig) -> SupervisedLM:
         except ValueError as error:
             remedy = "write model.activation_checkpointing: false"
             raise bad_input(config.model.path, str(error), remedy) from error
+    if config.model.compile:
+        compile_layers(model)
     return SupervisedLM(model, compute_dtype(config), packed=config.batch.kind == "packed")
 
 
