@@ -1,0 +1,133 @@
+"""One sweep from a cold start, by neft_ray and by the stock script, seen from outside."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.stock import REPORT_FILE, STEP_FILE, Spec
+from neft_ray.config.load import parse_sweep
+from neft_ray.model import resolve_path
+from neft_ray.run_directory import find_runs
+from neft_ray.sweep.driver import DataCache
+
+POLL_SECONDS = 0.25
+Report = tuple[float, float]
+"""Time and held-out loss."""
+Steps = Mapping[str, list[float]]
+"""When each trial's steps ended."""
+
+
+@dataclass
+class Play:
+    """What was seen of a sweep; times are seconds since it was started.
+
+    Attributes:
+        seconds: Until its process ended.
+        processor: Processor seconds of the process and all it started, over time.
+        reports: In order of time.
+        steps: By trial.
+    """
+
+    seconds: float
+    processor: list[tuple[float, float]]
+    reports: list[Report] = field(default_factory=list)
+    steps: Steps = field(default_factory=dict)
+
+    @property
+    def best(self) -> float:
+        """The lowest loss of all reports."""
+        return min(loss for _, loss in self.reports)
+
+    def until(self, target: float) -> tuple[float, float]:
+        """Return seconds and processor seconds until the first report at or below a loss."""
+        when = next(time for time, loss in self.reports if loss <= target)
+        return when, next(spent for time, spent in self.processor if time >= when)
+
+
+def play_ours(text: str, folder: Path) -> Play:
+    """Run a sweep file's text; `storage` in it is `folder`."""
+    file = folder / "sweep.yaml"
+    file.write_text(text)
+    start, play = _run([sys.executable, "-m", "neft_ray.cli", "sweep", str(file)], folder)
+    run = find_runs(folder)[-1]
+    events = _lines(run.journal_file)
+    play.reports = [
+        (event["time"] - start, event["metrics"]["select_loss"])
+        for event in events
+        if event["event"] == "report"
+    ]
+    for number in sorted(event["trial"] for event in events if event["event"] == "suggest"):
+        points = _lines(run.trial(number) / "metrics.jsonl")
+        times = [p["timestamp_ms"] / 1000 - start for p in points if "train_loss" in p["metrics"]]
+        play.steps = {**play.steps, str(number): times}
+    return play
+
+
+def play_stock(spec: Spec) -> Play:
+    """Run the stock script."""
+    folder = Path(spec.output)
+    file = folder / "spec.json"
+    file.write_text(json.dumps(asdict(spec)))
+    start, play = _run([sys.executable, "-m", "benchmarks.stock", str(file)], folder)
+    play.reports = [(e["time"] - start, e["loss"]) for e in _lines(folder / REPORT_FILE)]
+    for event in _lines(folder / STEP_FILE):
+        times = [*play.steps.get(event["trial"], []), event["time"] - start]
+        play.steps = {**play.steps, event["trial"]: times}
+    return play
+
+
+def spec_of(text: str, output: Path) -> Spec:
+    """Return the same sweep for the stock script, its rows tokenized in `output`."""
+    config = parse_sweep(text, "sweep.yaml", [])
+    space, scheduler = config.sweep.space, config.sweep.scheduler
+    return Spec(
+        model=resolve_path(config.model.path),
+        data=str(DataCache(output / "cache").folder(config.trial)),
+        output=str(output),
+        alphas=tuple(map(float, map(str, space["noise.alpha"].corners))),
+        rates=tuple(map(float, map(str, space["optimizer.learning_rate"].corners))),
+        batch=config.batch.size_examples,
+        epochs=config.training.epochs,
+        eval_every=config.training.eval_every_steps,
+        grace_steps=getattr(scheduler, "grace_steps", None) or 0,
+        slots=config.sweep.slots or 1,
+    )
+
+
+def _run(command: list[str], folder: Path) -> tuple[float, Play]:
+    """Run a command to its end; return when it started and what it cost."""
+    with (folder / "output.txt").open("w") as output:
+        start = time.time()
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        spent: dict[tuple[int, float], float] = {}
+        samples = []
+        while process.poll() is None:
+            _count(psutil.Process(process.pid), spent)
+            samples.append((time.time() - start, sum(spent.values())))
+            time.sleep(POLL_SECONDS)
+    if process.returncode:
+        raise RuntimeError(f"{command} failed: {(folder / 'output.txt').read_text()[-3000:]}")
+    return start, Play(time.time() - start, samples)
+
+
+def _count(root: psutil.Process, spent: dict[tuple[int, float], float]) -> None:
+    """Note the processor seconds so far of a process and its descendants, those that ended too."""
+    for process in [root, *root.children(recursive=True)]:
+        try:
+            times = process.cpu_times()
+            spent[process.pid, process.create_time()] = times.user + times.system
+        except psutil.NoSuchProcess:
+            continue  # what it had spent when last seen stays counted
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
