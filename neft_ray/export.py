@@ -17,7 +17,7 @@ from neft_ray.journal import TrialRecord
 from neft_ray.lora import add_adapter, merged
 from neft_ray.model import load_model, load_tokenizer
 from neft_ray.run_directory import RunDirectory, trial_name
-from neft_ray.strategy.registry import STRATEGIES
+from neft_ray.strategy.registry import strategy_of
 from neft_ray.train import checkpoint
 from neft_ray.train.contents import altered, damage
 
@@ -81,7 +81,7 @@ def _tuned_model(folder: Path, config: TrialConfig, adapter: bool) -> Any:
     model = load_model(config.model)
     if config.model.lora is not None:
         model = add_adapter(model, config.model.lora, config.training.seed)
-    STRATEGIES[config.strategy.kind].read_weights(folder, model)
+    strategy_of(config.strategy.kind).read_weights(folder, model)
     if config.model.lora is not None and not adapter:
         model = merged(model)
     model.config.use_cache = True

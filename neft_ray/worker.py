@@ -8,7 +8,6 @@ import math
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from neft_ray.errors import StorageError, UserError
 from neft_ray.generate import measure_answers
 from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, FAILED, HALTED, STOPPED
 from neft_ray.noise import regularised
+from neft_ray.order import Order
 from neft_ray.run_directory import CANCEL_FILE
 from neft_ray.strategy.base import Engine
 from neft_ray.strategy.models import BaseModels
@@ -38,24 +38,6 @@ from neft_ray.train.outputs import metrics_log
 from neft_ray.train.reports import Reports
 
 logger = logging.getLogger("neft_ray")
-
-
-@dataclass(frozen=True)
-class Order:
-    """A trial to run. It crosses processes as plain values and is validated again there."""
-
-    number: int
-    config_json: str
-    trial_folder: str
-    data_folder: str
-    with_report: bool
-    """Evaluate the report split too: finalists only."""
-    generated_rows: int = 0
-    """Rows of the report split to answer at the trial's end: finalists only."""
-    origin: str = ""
-    """The folder of checkpoints of another trial to begin from; empty: begin with the model."""
-    origin_hash: str = ""
-    """Of that trial's configuration."""
 
 
 class Link:
@@ -189,11 +171,6 @@ def _device(config: TrialConfig) -> torch.device:
 
     device: torch.device = get_device()
     return device
-
-
-def order_fields(order: Order) -> dict[str, Any]:
-    """Return an order as plain values."""
-    return asdict(order)
 
 
 def _rank() -> int:

@@ -22,7 +22,7 @@ LAYERS = [
     "noise data optim tracking journal run_directory lora",
     "model",  # above data: its loss reads micro-batches
     "strategy",  # above model: an engine holds one
-    "train generate memory",
+    "train generate memory order",
     "worker export",
     "sweep plan report",
     "pipeline terminal cost",
@@ -198,3 +198,8 @@ print(*sys.modules)"""
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert not set(result.stdout.split()).intersection(HEAVY)
+
+
+def test_a_worker_does_not_load_the_compiler() -> None:
+    """It takes a second, in every process of a sweep."""
+    assert "torch._dynamo" not in _loaded_by("neft_ray.worker")

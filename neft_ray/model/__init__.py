@@ -1,6 +1,5 @@
 """The model: tokenizer, causal LM, its embedding, and a loss computed where it is supervised."""
 
-from neft_ray.model.compiled import compile_layers
 from neft_ray.model.load import (
     check_model,
     decoder_layers,
@@ -13,7 +12,6 @@ from neft_ray.model.loss import SupervisedLM
 __all__ = [
     "SupervisedLM",
     "check_model",
-    "compile_layers",
     "decoder_layers",
     "load_model",
     "load_tokenizer",

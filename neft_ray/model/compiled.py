@@ -20,12 +20,12 @@ def compile_layers(model: Any) -> None:
         layer.compile(dynamic=True)
 
 
-def uncompiled(where: bool = True) -> AbstractContextManager[None]:
-    """Return a context in which nothing that was compiled is used, if `where`.
+def uncompiled(where: bool) -> AbstractContextManager[None]:
+    """Return a context in which nothing that was compiled is used, if `where`; else do nothing.
 
     What needs no gradients would be compiled once more, for a forward that is a third of a step.
     """
     if not where:
-        return nullcontext()
+        return nullcontext()  # torch's compiler takes a second to import
     stance: AbstractContextManager[None] = torch.compiler.set_stance("force_eager")
     return stance

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from neft_ray.model.compiled import uncompiled
+from neft_ray.model.compiled import compile_layers, uncompiled
 from neft_ray.model.head import token_losses, total_loss
 from neft_ray.model.packing import (
     ATTENTION,
@@ -31,13 +31,20 @@ class SupervisedLM(nn.Module):
     output layer without the model around it.
     """
 
-    def __init__(self, model: nn.Module, dtype: str = "float32", packed: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        dtype: str = "float32",
+        packed: bool = False,
+        compiled: bool = False,
+    ) -> None:
         """Wrap a model.
 
         Args:
             model: A causal language model.
             dtype: See above.
             packed: Whether its micro-batches are packed.
+            compiled: Whether its layers are compiled where gradients are wanted.
 
         Raises:
             UserError: If they cannot be.
@@ -48,7 +55,10 @@ class SupervisedLM(nn.Module):
         self.packed = packed
         self._direct_head: bool | None = None
         if packed:
-            use_packed_attention(model)
+            use_packed_attention(model, compiled)
+        self._compiled = compiled
+        if compiled:
+            compile_layers(model)
 
     @property
     def embedding(self) -> nn.Module:
@@ -75,11 +85,12 @@ class SupervisedLM(nn.Module):
         """
         device = tokens_BT.device
         if self._direct_head is None:  # parameters may be in shards before the first forward
-            with uncompiled():
+            with uncompiled(self._compiled):
                 self._direct_head = _head_is_plain(self.model, device)
                 if self.packed:
                     check_packing(self.model, device)
-        with self._autocast(device), uncompiled(not torch.is_grad_enabled()):
+        plainly = self._compiled and not torch.is_grad_enabled()
+        with self._autocast(device), uncompiled(plainly):
             return self._losses(tokens_BT, targets_BT, lengths, per_row)
 
     def generate(self, input_ids: Tensor, **options: Any) -> Tensor:
@@ -88,7 +99,7 @@ class SupervisedLM(nn.Module):
         Where parameters are sharded, this method is to be wrapped as the forward is.
         """
         ordinary = self._ordinary_attention()
-        with self._autocast(input_ids.device), ordinary, uncompiled():
+        with self._autocast(input_ids.device), ordinary, uncompiled(self._compiled):
             generated: Tensor = self.model.generate(  # type: ignore[operator]
                 input_ids=input_ids, **options
             )

@@ -21,15 +21,20 @@ Lengths = tuple[int, ...]
 PROBE_LENGTHS = (3, 2)
 
 
-def use_packed_attention(model: Any) -> None:
+def use_packed_attention(model: Any, compiled: bool = False) -> None:
     """Let a model run packed rows.
+
+    Args:
+        model: A causal language model.
+        compiled: Whether its layers are compiled, but for the attention: it looks at the lengths.
 
     Raises:
         UserError: If its attention cannot be replaced.
     """
     from transformers import AttentionInterface
 
-    AttentionInterface.register(ATTENTION, _attention)
+    attention = torch.compiler.disable(_attention) if compiled else _attention  # type: ignore[no-untyped-call]
+    AttentionInterface.register(ATTENTION, attention)
     try:
         model.set_attn_implementation(ATTENTION)
     except ValueError as error:
@@ -73,7 +78,6 @@ def check_packing(model: Any, device: torch.device) -> None:
         raise _cannot_pack(model, "sequences in one row see each other")
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
 def _attention(
     module: nn.Module,
     query_BHTK: Tensor,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from neft_ray.config.load import load_sweep
 from neft_ray.errors import bad_input
 from neft_ray.journal import TrialRecord
+from neft_ray.order import Order
 from neft_ray.run_directory import RunDirectory, trial_name
 from neft_ray.sweep.cluster import ray_cluster
 from neft_ray.sweep.driver import DataCache
 from neft_ray.sweep.worker_group import group_for
-from neft_ray.worker import Order
 
 
 def rebuild_trial(run: RunDirectory, record: TrialRecord, address: str | None) -> None:

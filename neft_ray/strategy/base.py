@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, distributed, nn
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
 from neft_ray.errors import UserError, bad_input
 from neft_ray.model import SupervisedLM
 from neft_ray.strategy.roll_call import is_of_a_collective
+
+if TYPE_CHECKING:
+    from torch.distributed.checkpoint.api import CheckpointException
 
 Value = TypeVar("Value")
 
@@ -133,7 +134,7 @@ class TorchEngine(Ranks):
     def step(self, learning_rate: float) -> float:
         """See `Engine`."""
         norm = clip_grad_norm_(self.plain.parameters(), self._clip_norm)
-        if isinstance(norm, DTensor):
+        if hasattr(norm, "full_tensor"):  # sharded
             norm = norm.full_tensor()
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
@@ -172,7 +173,7 @@ def writing(folder: Path) -> Iterator[None]:
         if isinstance(error, RuntimeError) and is_of_a_collective(error):
             raise  # a worker is lost, and the disk is as it was
         raise OSError(f"{folder} cannot be filled ({error})") from error
-    except CheckpointException as error:
+    except _failure_of_shards() as error:
         raise OSError(f"{folder} cannot be filled ({_by_rank(error)})") from error
 
 
@@ -186,9 +187,16 @@ def reading(folder: Path) -> Iterator[None]:
         raise
     except Exception as error:  # safetensors, torch and pickle have no common error for it
         raise bad_input(folder, f"is not a readable checkpoint ({error})", remedy) from error
-    except CheckpointException as error:
+    except _failure_of_shards() as error:
         what = f"is not a readable checkpoint ({_by_rank(error)})"
         raise bad_input(folder, what, remedy) from error
+
+
+def _failure_of_shards() -> type[CheckpointException]:
+    """Return what torch raises where checkpoints are sharded; it takes a second to import."""
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    return CheckpointException
 
 
 def _by_rank(error: CheckpointException) -> str:

@@ -9,7 +9,7 @@ from neft_ray.config.strategy import DdpConfig
 from neft_ray.config.trial import ModelConfig, TrialConfig
 from neft_ray.errors import bad_input
 from neft_ray.lora import add_adapter
-from neft_ray.model import SupervisedLM, compile_layers, load_model
+from neft_ray.model import SupervisedLM, load_model
 
 
 class BaseModels:
@@ -50,9 +50,8 @@ def for_training(model: Any, config: TrialConfig) -> SupervisedLM:
         except ValueError as error:
             remedy = "write model.activation_checkpointing: false"
             raise bad_input(config.model.path, str(error), remedy) from error
-    if config.model.compile:
-        compile_layers(model)
-    return SupervisedLM(model, compute_dtype(config), packed=config.batch.kind == "packed")
+    packed, compiled = config.batch.kind == "packed", config.model.compile
+    return SupervisedLM(model, compute_dtype(config), packed, compiled)
 
 
 def compute_dtype(config: TrialConfig) -> str:

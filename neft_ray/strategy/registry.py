@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from neft_ray.config.trial import TrialConfig
-from neft_ray.strategy import ddp, deepspeed, fsdp
 from neft_ray.strategy.base import Engine
 from neft_ray.strategy.checks import check_machine
 from neft_ray.strategy.models import BaseModels
@@ -26,11 +26,14 @@ class Strategy:
     """Copy what an engine saved into a whole model, in a process of its own. Raises `UserError`."""
 
 
-STRATEGIES = {
-    "ddp": Strategy(ddp.build, ddp.read_weights),
-    "fsdp": Strategy(fsdp.build, fsdp.read_weights),
-    "deepspeed": Strategy(deepspeed.build, deepspeed.read_weights),
-}
+STRATEGIES = {kind: f"neft_ray.strategy.{kind}" for kind in ("ddp", "fsdp", "deepspeed")}
+"""The module of each; those of others take a second to import in every process of a sweep."""
+
+
+def strategy_of(kind: str) -> Strategy:
+    """Return a strategy."""
+    module = import_module(STRATEGIES[kind])
+    return Strategy(module.build, module.read_weights)
 
 
 def build_engine(config: TrialConfig, models: BaseModels, device: torch.device) -> Engine:
@@ -40,4 +43,4 @@ def build_engine(config: TrialConfig, models: BaseModels, device: torch.device) 
         UserError: If this machine or the model lacks what the strategy needs.
     """
     check_machine(config)
-    return STRATEGIES[config.strategy.kind].build(config, models, device)
+    return strategy_of(config.strategy.kind).build(config, models, device)

@@ -16,12 +16,12 @@ from ray.tune.search import Searcher
 from neft_ray.config.sweep import BudgetConfig
 from neft_ray.errors import Problem, StorageError, UserError
 from neft_ray.journal import FAILED, HALTED, TrialRecord
+from neft_ray.order import Order
 from neft_ray.run_directory import RunDirectory, trial_name
 from neft_ray.sweep.conductor import Conductor
 from neft_ray.sweep.mailbox import Happened
 from neft_ray.sweep.retention import Retention
 from neft_ray.sweep.slot import unpack
-from neft_ray.worker import Order, order_fields
 
 logger = logging.getLogger(__name__)
 SLOT = "slot"
@@ -177,7 +177,7 @@ class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
         while self._idle and (record := self._conductor.next_trial()) is not None:
             slot = self._idle.pop(0)
             self._trial_in[slot] = record.number
-            ray.get(self._mailboxes[slot].post.remote(order_fields(self._prepare(record))))
+            ray.get(self._mailboxes[slot].post.remote(self._prepare(record).fields))
             for ended in self._conductor.ended():  # another one took its place
                 self._tell_ended(ended)
 

@@ -14,6 +14,7 @@ from neft_ray.config.trial import TrialConfig
 from neft_ray.data.prepare import TokenizedData, prepare
 from neft_ray.journal import TrialRecord
 from neft_ray.model import load_tokenizer
+from neft_ray.order import Order
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.cluster import Cluster
 from neft_ray.sweep.conductor import Conductor
@@ -23,7 +24,6 @@ from neft_ray.sweep.slot import Slot
 from neft_ray.sweep.worker_group import new_mailbox, remove_placement_groups
 from neft_ray.train import checkpoint
 from neft_ray.train.loop import num_steps, tokens_trained
-from neft_ray.worker import Order
 
 SLOT_RESTARTS = 20
 """How often Tune starts a slot again before it gives it up."""

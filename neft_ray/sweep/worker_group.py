@@ -20,9 +20,9 @@ from ray.util.placement_group import (
 )
 
 from neft_ray.config.trial import WorkersConfig
+from neft_ray.order import Order
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.mailbox import Happened, Mailbox
-from neft_ray.worker import Order, order_fields, run
 
 CLOSE_TIMEOUT_SECONDS = 60.0
 
@@ -77,7 +77,7 @@ class WorkerGroup:
         if workers.gpus:
             resources["GPU"] = workers.gpus
         trainer = TorchTrainer(
-            run,
+            _run,
             train_loop_config={
                 "mailbox": mailbox,
                 "cpus": workers.cpus,
@@ -154,13 +154,20 @@ class WorkerGroup:
             self._error = error
 
 
+def _run(options: dict[str, Any]) -> None:
+    """Run trials; only the workers load what trains, not whoever starts them."""
+    from neft_ray.worker import run
+
+    run(options)
+
+
 @contextmanager
 def group_for(
     order: Order, workers: WorkersConfig, run_root: Path, max_failures: int
 ) -> Iterator[WorkerGroup]:
     """Run one trial, without Tune, on a worker group that ends with the `with` block."""
     mailbox = new_mailbox(max_failures)
-    ray.get(mailbox.post.remote(order_fields(order)))
+    ray.get(mailbox.post.remote(order.fields))
     group = WorkerGroup(workers, run_root, mailbox)
     try:
         yield group

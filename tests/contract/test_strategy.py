@@ -8,7 +8,7 @@ import torch
 
 from neft_ray.model import load_model
 from neft_ray.strategy.models import for_training
-from neft_ray.strategy.registry import STRATEGIES
+from neft_ray.strategy.registry import STRATEGIES, strategy_of
 from neft_ray.train.checkpoint import damage, folder_of, read_state
 from tests.contract.strategy_runs import (
     CASES,
@@ -135,7 +135,7 @@ def test_a_checkpoint_gives_a_whole_model_without_workers(runs, case):
     config = configured(runs.kind, case)
     model = for_training(load_model(config.model), config)
     folder = folder_of(checkpoints(runs.folder, runs.kind, case, 2), HALF)
-    STRATEGIES[config.strategy.kind].read_weights(folder, model.model)
+    strategy_of(config.strategy.kind).read_weights(folder, model.model)
     with torch.no_grad():
         found = model.eval()(PROBE.tokens_BT, PROBE.targets_BT).tolist()
     for there in runs.two:

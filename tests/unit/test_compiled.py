@@ -9,7 +9,7 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from transformers import AutoModelForCausalLM
 
 from neft_ray.data.batches import collate, filler, pack
-from neft_ray.model import SupervisedLM, compile_layers
+from neft_ray.model import SupervisedLM
 from tests.unit.test_model import loss_and_gradient
 from tests.unit.test_packing import CONFIGS, DATA, call
 
@@ -34,11 +34,10 @@ def graphs(monkeypatch):
     return counter
 
 
-def build(kind, packed):
+def build(kind, layout, compiled=True):
     torch.manual_seed(0)
-    return SupervisedLM(
-        AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[kind])), packed=packed
-    )
+    model = AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[kind]))
+    return SupervisedLM(model, packed=layout == "packed", compiled=compiled)
 
 
 def gradient_of(model, batch):
@@ -48,9 +47,7 @@ def gradient_of(model, batch):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_losses_and_gradients_are_those_of_plain_layers(layout):
-    plain = build("llama", layout == "packed")
-    compiled = copy.deepcopy(plain)
-    compile_layers(compiled.model)
+    plain, compiled = build("llama", layout, compiled=False), build("llama", layout)
     for rows in MICRO_BATCHES[:2]:
         batch = LAYOUTS[layout](DATA, rows)
         loss, gradient = gradient_of(compiled, batch)
@@ -63,10 +60,8 @@ def test_losses_and_gradients_are_those_of_plain_layers(layout):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", ["llama", "query_norm", "biased_head"])
 def test_one_layer_is_compiled_for_all_of_all_trials(kind, layout, graphs):
-    model = build(kind, layout == "packed")
     for trial in range(2):
-        model = copy.deepcopy(model)
-        compile_layers(model.model)
+        model = build(kind, layout)
         for rows in MICRO_BATCHES:
             gradient_of(model, LAYOUTS[layout](DATA, rows))
             if (trial, rows) == (0, MICRO_BATCHES[1]):
@@ -79,8 +74,7 @@ def test_one_layer_is_compiled_for_all_of_all_trials(kind, layout, graphs):
 
 
 def test_what_needs_no_gradient_is_not_compiled(graphs):
-    model = build("llama", True)
-    compile_layers(model.model)
+    model = build("llama", "packed")
     with torch.no_grad():
         call(model, pack(DATA, [3, 0]))
         call(model, filler(0, is_packed=True))

@@ -6,6 +6,7 @@ import pytest
 
 from neft_ray import worker
 from neft_ray.generate import ANSWERS_FILE
+from neft_ray.order import Order
 from neft_ray.strategy.models import BaseModels
 from tests.unit.trial_runs import random_data
 from tests.unit.worker_runs import EVERY, STEPS, Link, curve, run_trial, trial_config
@@ -26,7 +27,7 @@ def finalist(tmp_path_factory):
             return False
 
     config = trial_config({"data.max_length_tokens": 10})
-    order = worker.Order(1, config.canonical_json, str(folder), str(data), True, 3)
+    order = Order(1, config.canonical_json, str(folder), str(data), True, 3)
     ended = worker.run_trial(order, Noting(folder), BaseModels())
     return folder, reports, ended
 

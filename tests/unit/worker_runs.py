@@ -10,6 +10,7 @@ from pathlib import Path
 
 from neft_ray import worker
 from neft_ray.config.trial import TrialConfig
+from neft_ray.order import Order
 from neft_ray.strategy.models import BaseModels
 from neft_ray.train import checkpoint
 from tests.unit.trial_runs import random_data, small_config
@@ -57,7 +58,7 @@ def run_trial(folder, config, stops=(), act=lambda step, engine: False, models=N
         random_data().save(data)
     folder.mkdir(exist_ok=True, parents=True)
     link = Link(folder, stops, act)
-    order = worker.Order(1, config.canonical_json, str(folder), str(data), False)
+    order = Order(1, config.canonical_json, str(folder), str(data), False)
     return *worker.run_trial(order, link, models or BaseModels()), link.events
 
 
