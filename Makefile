@@ -3,9 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder --durations 15
+DATA ?= ../shared/data
+RESULTS := build/bench
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install quickstart check test test-all wheel clean
+.PHONY: help install quickstart check test test-all bench bench-full bench-compare wheel clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +33,18 @@ test: $(INSTALLED) ## every test but those that take minutes each
 
 test-all: $(INSTALLED) ## every test that runs on two cores
 	$(BIN)/pytest tests $(PARALLEL)
+
+bench: $(INSTALLED) ## every benchmark but the whole sweep; DATA=folder with the 260K model and Alpaca
+	mkdir -p $(RESULTS)
+	set -e; for name in noise tracking checkpoint trial_start search; do \
+		$(BIN)/python -m benchmarks.$$name --json $(RESULTS)/$$name.json; done
+	$(BIN)/python -m benchmarks.throughput --rows 48 --repeats 2 --data $(DATA) --json $(RESULTS)/throughput.json
+
+bench-full: bench ## and a whole sweep against the stock script
+	$(BIN)/python -m benchmarks.end_to_end --data $(DATA) --json $(RESULTS)/end_to_end.json
+
+bench-compare: $(INSTALLED) ## ratios of the last `make bench` beside the kept ones
+	$(BIN)/python -m benchmarks.compare benchmarks/results $(RESULTS)
 
 wheel: $(INSTALLED) ## build dist/*.whl
 	$(BIN)/python -m build --wheel

@@ -145,3 +145,13 @@ def test_deepspeed_does_not_write_while_training_goes_on(strategy):
     for problem in there:
         assert "training.async_checkpoints: DeepSpeed writes its checkpoints while" in problem
         assert problem.endswith("write async_checkpoints: false, or strategy: {kind: fsdp}")
+
+
+@pytest.mark.parametrize("strategy", ["{kind: ddp}", "{kind: fsdp}", "{kind: deepspeed}"])
+def test_layers_are_not_compiled_under_deepspeed(strategy):
+    compiled = ("model: {", "model: {compile: true, ")
+    there = problems(changed(compiled, (STRATEGY, f"strategy: {strategy}")))
+    assert len(there) == ("deepspeed" in strategy)
+    for problem in there:
+        assert "model.compile: layers are not compiled under DeepSpeed" in problem
+        assert problem.endswith("write compile: false, or strategy: {kind: fsdp}")

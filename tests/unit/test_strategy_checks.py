@@ -138,3 +138,11 @@ def test_a_dtype_that_only_the_space_has_is_checked_too(monkeypatch):
     text = changed(("dtype: bfloat16", "dtype: float32"), ("space:", searched))
     found = checks.sweep_problems(parse_sweep(text, "x.yaml", []))
     assert [problem.where for problem in found] == ["model.dtype"]
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch):
+    assert problems({"model.compile": True}) == []
+    monkeypatch.setattr(checks.shutil, "which", lambda name: None)
+    (problem,) = problems({"model.compile": True})
+    assert problem.startswith("model.compile: torch compiles with g++")
+    assert "install g++, or write model.compile: false" in problem
