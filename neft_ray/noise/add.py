@@ -13,7 +13,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from neft_ray.noise.draws import DISTRIBUTIONS, NOISE, draw
+from neft_ray.noise.draws import DISTRIBUTIONS, NOISE, Draws, draw
 from neft_ray.noise.segments import NoiseError
 from neft_ray.noise.stretch import EXACT, STOCHASTIC, Stretch
 
@@ -44,10 +44,14 @@ def add_noise(
         fused(x_E, stretches, scale_S, distribution)
         return
     for stretch, scale in zip(stretches, scale_S.tolist(), strict=True):
-        for start in range(0, stretch.count, CHUNK_ENTRIES):
-            count = min(CHUNK_ENTRIES, stretch.count - start)
-            chunk = x_E[stretch.begin + start : stretch.begin + start + count]
-            _add_to_chunk(chunk, stretch, stretch.first + start, scale, distribution)
+        entries = x_E[stretch.begin : stretch.begin + stretch.count]
+        draws = Draws(stretch.words, NOISE, stretch.first)
+        chances = None
+        if x_E.dtype in STOCHASTIC:
+            chances = Draws(stretch.words, stretch.rounding_stream, stretch.first)
+        for chunk in torch.split(entries, CHUNK_ENTRIES):
+            noise = DISTRIBUTIONS[distribution](draws.take(len(chunk))).to(chunk.device)
+            _add_to_chunk(chunk, noise.mul_(scale), chances)
 
 
 def unit_noise(stretch: Stretch, count: int, distribution: str, device: torch.device) -> Tensor:
@@ -56,18 +60,14 @@ def unit_noise(stretch: Stretch, count: int, distribution: str, device: torch.de
     return DISTRIBUTIONS[distribution](draws).to(device)
 
 
-def _add_to_chunk(
-    chunk: Tensor, stretch: Stretch, first: int, scale: float, distribution: str
-) -> None:
-    draws = draw(stretch.words, NOISE, first, len(chunk))
-    noise = DISTRIBUTIONS[distribution](draws).to(chunk.device).mul_(scale)
-    if chunk.dtype in EXACT:
+def _add_to_chunk(chunk: Tensor, noise: Tensor, chances: Draws | None) -> None:
+    """Add noise, which is overwritten; `chances` decide where a sum is rounded to."""
+    if chances is None:
         chunk.add_(noise)
         return
     dropped_bits, factor = STOCHASTIC[chunk.dtype]
     dropped = (1 << dropped_bits) - 1
-    drawn = draw(stretch.words, stretch.rounding_stream, first, len(chunk)).view(torch.uint16)
-    chance = drawn.to(chunk.device, torch.int32)
+    chance = chances.take(len(chunk)).view(torch.uint16).to(chunk.device, torch.int32)
     if dropped_bits < 16:
         chance.bitwise_and_(dropped)
     exact = noise.add_(chunk)

@@ -43,15 +43,32 @@ class Key:
         return int(low), int(high)
 
 
+class Draws:
+    """The draws of a stream one after another, on the CPU."""
+
+    def __init__(self, words: tuple[int, int], stream: int, first: int) -> None:
+        """Begin with draw number `first`."""
+        block, skipped = divmod(first, DRAWS_PER_BLOCK)
+        key = np.array(words, dtype=np.uint64)
+        counter = np.array([block, stream, 0, 0], dtype=np.uint64)
+        # numpy raises the counter before it computes a block: its first block has counter 1.
+        self._generator = np.random.Philox(key=key, counter=counter)
+        self._rest = np.empty(0, np.int16)
+        self.take(skipped)
+
+    def take(self, count: int) -> Tensor:
+        """Return the next draws: int16 [count]."""
+        num_words = -(-(count - len(self._rest)) // 4)
+        drawn = self._generator.random_raw(num_words).view(np.int16)
+        if len(self._rest):
+            drawn = np.concatenate([self._rest, drawn])
+        self._rest = drawn[count:]
+        return torch.from_numpy(drawn[:count])
+
+
 def draw(words: tuple[int, int], stream: int, first: int, count: int) -> Tensor:
     """Return draws `first` to `first + count` of a stream: int16 [count], on the CPU."""
-    block, skipped = divmod(first, DRAWS_PER_BLOCK)
-    key = np.array(words, dtype=np.uint64)
-    # numpy raises the counter before it computes a block: its first block has counter 1.
-    generator = np.random.Philox(key=key, counter=np.array([block, stream, 0, 0], dtype=np.uint64))
-    num_words = -(-(skipped + count) // 4)
-    drawn = generator.random_raw(num_words).view(np.int16)
-    return torch.from_numpy(drawn[skipped : skipped + count])
+    return Draws(words, stream, first).take(count)
 
 
 def uniform(draws: Tensor) -> Tensor:
