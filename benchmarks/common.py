@@ -30,12 +30,21 @@ class Arguments:
     json: Path | None
 
 
+def parser(description: str, repeats: int, data: bool = False) -> argparse.ArgumentParser:
+    """Return what reads a command line; `data`: the benchmark needs files of others."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("--repeats", type=int, default=repeats, help="how often each thing is run")
+    options.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
+    if data:
+        files = "stories260k/, alpaca_train_4000.jsonl and alpaca_heldout_1200.jsonl"
+        explained = f"a folder with {files}; none of them is the project's"
+        options.add_argument("--data", type=Path, default=Path("../shared/data"), help=explained)
+    return options
+
+
 def arguments(description: str, repeats: int) -> Arguments:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--repeats", type=int, default=repeats, help="how often each thing is run")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
-    given = parser.parse_args()
+    given = parser(description, repeats).parse_args()
     return Arguments(given.repeats, given.json)
 
 

@@ -10,13 +10,11 @@ and the processor seconds of all processes, until the first report at or below i
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from pathlib import Path
 from statistics import median
 
-from benchmarks.common import Arguments, Row, finish, lower_is_better
-from benchmarks.plays import Play, play_ours, play_stock, spec_of
+from benchmarks.common import Arguments, Row, finish, lower_is_better, parser
+from benchmarks.plays import Play, play_both
 
 SWEEP = """
 name: end-to-end
@@ -57,12 +55,7 @@ def compare(name: str, fields: dict[str, object], repeats: int) -> list[Row]:
     """Run both sides in turns."""
     ratios: dict[str, list[tuple[float, float]]] = {}
     for _ in range(repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            ours_at, stock_at = Path(folder) / "ours", Path(folder) / "stock"
-            ours_at.mkdir()
-            stock_at.mkdir()
-            text = SWEEP.format(storage=ours_at, **fields)
-            ours, stock = play_ours(text, ours_at), play_stock(spec_of(text, stock_at))
+        ours, stock = play_both(SWEEP, fields)
         target = max(ours.best, stock.best)
         show(name, {"neft_ray": ours, "stock": stock}, target)
         pairs = {
@@ -96,17 +89,7 @@ def show(name: str, plays: dict[str, Play], target: float) -> None:
 
 def main() -> None:
     """Print the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=1, help="how often each side is run")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path("../shared/data"),
-        help="a folder with stories260k/, alpaca_train_4000.jsonl and alpaca_heldout_1200.jsonl; "
-        "none of them is the project's",
-    )
-    given = parser.parse_args()
+    given = parser(__doc__ or "", repeats=1, data=True).parse_args()
     tasks = sweeps(given.data.resolve())
     rows = [row for name, fields in tasks.items() for row in compare(name, fields, given.repeats)]
     finish(rows, Arguments(given.repeats, given.json))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -53,8 +54,22 @@ class Play:
         return when, next(spent for time, spent in self.processor if time >= when)
 
 
-def play_ours(text: str, folder: Path) -> Play:
-    """Run a sweep file's text; `storage` in it is `folder`."""
+def play_both(sweep: str, fields: Mapping[str, object]) -> tuple[Play, Play]:
+    """Run ours, then the stock script.
+
+    Args:
+        sweep: The text of a sweep file with fields in braces, `{storage}` among them.
+        fields: The others.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        ours, stock = Path(folder) / "ours", Path(folder) / "stock"
+        ours.mkdir()
+        stock.mkdir()
+        text = sweep.format(storage=ours, **fields)
+        return _play_ours(text, ours), _play_stock(_spec_of(text, stock))
+
+
+def _play_ours(text: str, folder: Path) -> Play:
     file = folder / "sweep.yaml"
     file.write_text(text)
     start, play = _run([sys.executable, "-m", "neft_ray.cli", "sweep", str(file)], folder)
@@ -72,7 +87,7 @@ def play_ours(text: str, folder: Path) -> Play:
     return play
 
 
-def play_stock(spec: Spec) -> Play:
+def _play_stock(spec: Spec) -> Play:
     """Run the stock script."""
     folder = Path(spec.output)
     file = folder / "spec.json"
@@ -85,7 +100,7 @@ def play_stock(spec: Spec) -> Play:
     return play
 
 
-def spec_of(text: str, output: Path) -> Spec:
+def _spec_of(text: str, output: Path) -> Spec:
     """Return the same sweep for the stock script, its rows tokenized in `output`."""
     config = parse_sweep(text, "sweep.yaml", [])
     space, scheduler = config.sweep.space, config.sweep.scheduler

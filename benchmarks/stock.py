@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from benchmarks.rows import IGNORED, labelled, rows_of
 from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
 
@@ -56,18 +56,6 @@ def note(spec: Spec, name: str, **fields: Any) -> None:
         file.write(json.dumps(fields | {"time": time.time()}) + "\n")
 
 
-def rows_of(data: TokenizedData, split: Split) -> list[dict[str, list[int]]]:
-    """Return token ids and labels of a split's rows."""
-    spans = [slice(data.offsets[row], data.offsets[row + 1]) for row in data.rows(split)]
-    return [
-        {
-            "input_ids": data.tokens[span].tolist(),
-            "labels": np.where(data.supervised[span], data.tokens[span], -100).tolist(),
-        }
-        for span in spans
-    ]
-
-
 def held_out_loss(model: Any, rows: list[dict[str, list[int]]], collate: Any) -> float:
     """Return nats per supervised token."""
     model.eval()
@@ -76,7 +64,7 @@ def held_out_loss(model: Any, rows: list[dict[str, list[int]]], collate: Any) ->
     with torch.no_grad():
         for start in range(0, len(ordered), EVAL_ROWS):
             batch = collate(ordered[start : start + EVAL_ROWS])
-            num = int((batch["labels"][:, 1:] != -100).sum())
+            num = int((batch["labels"][:, 1:] != IGNORED).sum())
             total += float(model(**batch).loss) * num
             count += num
     model.train()
@@ -101,7 +89,7 @@ def work(config: dict[str, Any]) -> None:
     data = TokenizedData.load(Path(spec.data))
     tokenizer = AutoTokenizer.from_pretrained(spec.model)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    collate, held_out = DataCollatorForSeq2Seq(tokenizer), rows_of(data, Split.SELECT)
+    collate, held_out = DataCollatorForSeq2Seq(tokenizer), labelled(rows_of(data, Split.SELECT))
 
     class Report(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
@@ -134,7 +122,7 @@ def work(config: dict[str, Any]) -> None:
         Trainer(
             model=AutoModelForCausalLM.from_pretrained(spec.model, dtype=torch.float32),
             args=options,
-            train_dataset=Dataset.from_list(rows_of(data, Split.TRAIN)),
+            train_dataset=Dataset.from_list(labelled(rows_of(data, Split.TRAIN))),
             data_collator=collate,
             callbacks=[Report()],
         ).train()

@@ -14,7 +14,6 @@ positions alone, over the machine's rate for a product of matrices in float32, i
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,8 +26,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import Arguments, Row, finish, higher_is_better
-from benchmarks.trainers import PEERS, Rows
+from benchmarks.common import Arguments, Row, finish, higher_is_better, parser
+from benchmarks.rows import Rows, rows_of
+from benchmarks.trainers import PEERS
 from neft_ray.config.load import parse_sweep
 from neft_ray.config.trial import TrialConfig
 from neft_ray.cores import use_cores
@@ -89,9 +89,7 @@ class Task:
     @property
     def rows(self) -> Rows:
         """The training rows as the peers take them."""
-        ids = self.data.rows(Split.TRAIN)
-        spans = [slice(self.data.offsets[i], self.data.offsets[i + 1]) for i in ids]
-        return [(self.data.tokens[s].tolist(), self.data.supervised[s].tolist()) for s in spans]
+        return rows_of(self.data, Split.TRAIN)
 
 
 def wide_model(folder: Path, tokenizer: Path) -> None:
@@ -187,18 +185,10 @@ def measure(given: Task, repeats: int) -> list[Row]:
 
 def main() -> None:
     """Print the tables and ratios."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=96, help="rows of a run")
-    parser.add_argument("--repeats", type=int, default=3, help="how often each is run")
-    parser.add_argument("--kind", default="packed", help="our batch.kind")
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=Path("../shared/data"),
-        help="a folder with stories260k/ and alpaca_train_4000.jsonl; neither is the project's",
-    )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there")
-    given = parser.parse_args()
+    options = parser(__doc__ or "", repeats=3, data=True)
+    options.add_argument("--rows", type=int, default=96, help="rows of a run")
+    options.add_argument("--kind", default="packed", help="our batch.kind")
+    given = options.parse_args()
     use_cores(THREADS)
     rows = given.data.resolve() / "alpaca_train_4000.jsonl"
     real = given.data.resolve() / "stories260k"

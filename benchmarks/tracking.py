@@ -15,14 +15,9 @@ given pace.
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,13 +28,13 @@ from typing import Any, cast
 
 from benchmarks.common import Row, arguments, finish, lower_is_better, spread
 from neft_ray.strategy.base import Engine
-from neft_ray.tracking.address import Address, ui_command
 from neft_ray.tracking.background import MirrorThread
 from neft_ray.tracking.cards import describe
 from neft_ray.tracking.mirror import MlflowMirror
 from neft_ray.tracking.mlflow_store import MlflowStore
 from neft_ray.tracking.shown import shown_name
 from neft_ray.train.outputs import metrics_log
+from tests.system.servers import Server
 
 TRIALS, STEPS = 4, 40
 WARM_STEPS = 5
@@ -74,50 +69,9 @@ class Cost:
     """What a step waits for its call, on average."""
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running MLflow server."""
-
-    uri: str
-    log: Path
-    """Has a line for each request."""
-
-    def num_requests(self) -> int:
-        """Return how many requests it has answered."""
-        return self.log.read_text().count(' HTTP/1.1" ')
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """Start a server as `neft-ray ui` does, and end it."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    server = Server(f"http://127.0.0.1:{port}", folder / "server.log")
-    command = ui_command(Address.of(None, folder), port)
-    with server.log.open("wb") as log:
-        process = subprocess.Popen(
-            command.argv, env=command.environment, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        wait_for(server, process)
-        yield server
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
-
-
-def wait_for(server: Server, process: subprocess.Popen[bytes]) -> None:
-    """Return once the server answers."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            with urllib.request.urlopen(f"{server.uri}/health", timeout=5):
-                return
-        except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(server.log.read_text()) from None
-            time.sleep(0.2)
+def num_requests(server: Server) -> int:
+    """Return how many requests a server has answered: its log has a line for each."""
+    return server.log.read_text().count(' HTTP/1.1" ')
 
 
 def names() -> list[str]:
@@ -146,7 +100,7 @@ def log_all(log: list[Callable[[int, dict[str, float]], Any]], steps: int, pause
 
 def run_ours(server: Server, folder: Path, steps: int, pause: float = 0.0) -> Cost:
     """Write the points to files while the mirror sends them; the experiment is the folder's."""
-    before, start = server.num_requests(), time.perf_counter()
+    before, start = num_requests(server), time.perf_counter()
     mirror = MlflowMirror(MlflowStore(server.uri, folder, folder.name))
     describe(folder, folder.name, {}, {})
     mirror.start_parent(folder)
@@ -164,7 +118,7 @@ def run_ours(server: Server, folder: Path, steps: int, pause: float = 0.0) -> Co
     seconds = time.perf_counter() - start
     if thread.num_failures or thread.num_waiting_points:
         raise RuntimeError(f"{thread.num_failures} failures, {thread.num_waiting_points} waiting")
-    requests = server.num_requests() - before
+    requests = num_requests(server) - before
     check(mirror.store.client, folder.name, steps, shown_name)
     return Cost(requests, seconds, step_seconds)
 
@@ -174,7 +128,7 @@ def run_peer(server: Server, experiment: str, steps: int) -> Cost:
     from mlflow import MlflowClient
     from ray.air.integrations.mlflow import MLflowLoggerCallback
 
-    before, start = server.num_requests(), time.perf_counter()
+    before, start = num_requests(server), time.perf_counter()
     callback = MLflowLoggerCallback(server.uri, experiment_name=experiment)
     callback.setup()
     trials = [Trial(name, dict(PARAMS)) for name in names()]
@@ -188,7 +142,7 @@ def run_peer(server: Server, experiment: str, steps: int) -> Cost:
     for trial in trials:
         callback.log_trial_end(trial)
     seconds = time.perf_counter() - start
-    requests = server.num_requests() - before
+    requests = num_requests(server) - before
     check(MlflowClient(server.uri), experiment, steps, str)
     return Cost(requests, seconds, step_seconds)
 
@@ -233,8 +187,10 @@ def compare(ours: list[Cost], peer: list[Cost], paced: Cost) -> list[Row]:
 def main() -> None:
     """Compare both ways."""
     given = arguments(__doc__ or "", repeats=3)
-    with TemporaryDirectory() as name, serving(Path(name)) as server:
+    with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
+        server = Server(folder / "server")
+        stack.callback(server.kill)
         ours, peer = list[Cost](), list[Cost]()
         run_ours(server, folder / "warm", WARM_STEPS)
         run_peer(server, "warm peer", WARM_STEPS)

@@ -19,9 +19,9 @@ from transformers import (
 )
 from trl import SFTConfig, SFTTrainer
 
+from benchmarks.rows import Rows, labelled
+
 ALPHA = 5.0
-Rows = list[tuple[list[int], list[bool]]]
-"""Token ids of each row, and which of them are targets of the loss."""
 
 
 def _load(folder: Path) -> tuple[Any, Any]:
@@ -82,14 +82,7 @@ def _trl(**more: Any) -> Callable[[Path, Rows, int, int], float]:
 
 def _transformers(folder: Path, rows: Rows, rows_per_step: int, max_tokens: int) -> float:
     model, tokenizer = _load(folder)
-    data = Dataset.from_dict(
-        {
-            "input_ids": [tokens for tokens, _ in rows],
-            "labels": [
-                [token if flag else -100 for token, flag in zip(*row, strict=True)] for row in rows
-            ],
-        }
-    )
+    data = Dataset.from_list(labelled(rows))
     with tempfile.TemporaryDirectory() as output:
         options = TrainingArguments(
             **_options(output, rows_per_step), train_sampling_strategy="group_by_length"

@@ -8,13 +8,11 @@ checkpoint and reports in it, and from the command to the first step of all. The
 
 from __future__ import annotations
 
-import tempfile
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 
 from benchmarks.common import arguments, finish, lower_is_better, spread
-from benchmarks.plays import Play, play_ours, play_stock, spec_of
+from benchmarks.plays import Play, play_both
 
 SWEEP = """
 name: trial-start
@@ -46,16 +44,7 @@ def main() -> None:
     first: dict[str, list[float]] = {"neft_ray": [], "stock": []}
     later: dict[str, list[float]] = {"neft_ray": [], "stock": []}
     for _ in range(given.repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            ours_at, stock_at = Path(folder) / "ours", Path(folder) / "stock"
-            ours_at.mkdir()
-            stock_at.mkdir()
-            text = SWEEP.format(storage=ours_at)
-            plays = {
-                "neft_ray": play_ours(text, ours_at),
-                "stock": play_stock(spec_of(text, stock_at)),
-            }
-        for who, play in plays.items():
+        for who, play in zip(first, play_both(SWEEP, {}), strict=True):
             first[who].append(min(times[0] for times in play.steps.values()))
             later[who] += gaps(play)
     for what, seconds in (("first step of all", first), ("of each later trial", later)):

@@ -23,6 +23,7 @@ SHARED_KEYS = {
     "workers.cpus": "write it under `workers`; slots are of one size",
     "workers.timeout_seconds": "write it under `workers`; slots are of one size",
     "training.eval_every_steps": "write it under `training`; trials compare at the same steps",
+    "model.compile": "write it under `model`; it changes a curve by rounding alone",
     "training.async_checkpoints": "write it under `training`; it changes no curve",
     "changes": "search α and learning rate with `scheduler: {kind: pbt}`",
 } | {

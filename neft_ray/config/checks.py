@@ -145,7 +145,7 @@ def _async_checkpoints(config: SweepConfig) -> Iterator[Finding]:
 
 def _compile(config: SweepConfig) -> Iterator[Finding]:
     """DeepSpeed's hooks are no part of what is compiled."""
-    if True in config.values_of("model.compile") and isinstance(config.strategy, DeepspeedConfig):
+    if config.model.compile and isinstance(config.strategy, DeepspeedConfig):
         what = "layers are not compiled under DeepSpeed"
         remedy = "write compile: false, or strategy: {kind: fsdp}"
         yield Finding(("model", "compile"), what, remedy)
@@ -173,7 +173,7 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     _padded_length: (("noise",), ("batch",), *ARMS),
     _budget: (("sweep", "price"), ("sweep", "budget"), ("workers",)),
     _async_checkpoints: (("training",), ("strategy",)),
-    _compile: (("model",), ("strategy",), *ARMS),
+    _compile: (("model",), ("strategy",)),
     _params_dtype: (("strategy",), ("model",), *ARMS),
     control_in_space: ARMS,
     control_beside_space: (*ARMS, *((name,) for name in TrialConfig.model_fields)),

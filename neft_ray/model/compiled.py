@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from neft_ray.errors import bad_input
 from neft_ray.model.load import decoder_layers
 
 
@@ -15,8 +16,15 @@ def compile_layers(model: Any) -> None:
 
     Layers are alike: what is compiled for one serves the others, and later trials of the same
     process, which takes seconds where a whole model takes minutes.
+
+    Raises:
+        UserError: If the model has no layers that transformers knows as such.
     """
-    for layer in decoder_layers(model):
+    layers = decoder_layers(model)
+    if not layers:
+        what, remedy = "it has no layers of transformers' kind", "write model.compile: false"
+        raise bad_input(f"model.compile with {type(model).__name__}", what, remedy)
+    for layer in layers:
         layer.compile(dynamic=True)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from itertools import product
 from typing import TYPE_CHECKING
 
 from neft_ray.config.strategy import DeepspeedConfig
@@ -43,11 +42,8 @@ def machine_problems(config: TrialConfig) -> Iterator[Problem]:
 
 def sweep_problems(config: SweepConfig) -> list[Problem]:
     """Say what this machine lacks that some trial of a sweep needs; see `machine_problems`."""
-    asked = {
-        key: sorted(config.values_of(key), key=str) for key in ("model.dtype", "model.compile")
-    }
-    points = (dict(zip(asked, values, strict=True)) for values in product(*asked.values()))
-    trials = map(config.trial.with_values, points)
+    dtypes = sorted(map(str, config.values_of("model.dtype")))
+    trials = (config.trial.with_values({"model.dtype": dtype}) for dtype in dtypes)
     return list(dict.fromkeys(problem for trial in trials for problem in machine_problems(trial)))
 
 

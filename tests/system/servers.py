@@ -6,20 +6,27 @@ import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
 
 from neft_ray.tracking.address import Address, ui_command
 
 
-def free_port():
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+        return int(listener.getsockname()[1])
 
 
 class Server:
     """An `mlflow server` in a process group of its own, started as `neft-ray ui` starts it."""
 
-    def __init__(self, storage, artifacts=None, settings=None):
+    def __init__(
+        self,
+        storage: Path,
+        artifacts: str | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         """Start it on a sqlite file in `storage`; artifacts lie beside it, or at a given place."""
         storage.mkdir()
         self.database = storage / "mlflow.db"
@@ -33,7 +40,7 @@ class Server:
             self.command.argv[place] = artifacts
         self.start()
 
-    def start(self):
+    def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command.argv,
@@ -52,9 +59,9 @@ class Server:
                 assert time.monotonic() < deadline, self.log.read_text()
                 time.sleep(0.2)
 
-    def signal(self, number):
+    def signal(self, number: int) -> None:
         os.killpg(self.process.pid, number)
 
-    def kill(self):
+    def kill(self) -> None:
         self.signal(signal.SIGKILL)
         self.process.wait()

@@ -77,6 +77,7 @@ def test_parameters_in_half_precision_are_not_computed_with_in_float32(change):
         ("strategy.zero_stage", "[1, 2]"),
         ("workers.timeout_seconds", "[60]"),
         ("training.async_checkpoints", "[true]"),
+        ("model.compile", "[true]"),
     ],
 )
 def test_how_a_trial_is_spread_cannot_be_searched(key, choices):
@@ -138,20 +139,17 @@ def test_when_a_checkpoint_is_written_is_no_part_of_what_it_belongs_to():
 
 
 @pytest.mark.parametrize("strategy", ["{kind: ddp}", "{kind: fsdp}", "{kind: deepspeed}"])
-def test_deepspeed_does_not_write_while_training_goes_on(strategy):
-    background = ("training: {", "training: {async_checkpoints: true, ")
-    there = problems(changed(background, (STRATEGY, f"strategy: {strategy}")))
+@pytest.mark.parametrize(
+    ("section", "key", "what"),
+    [
+        ("training", "async_checkpoints", "DeepSpeed writes its checkpoints while training waits"),
+        ("model", "compile", "layers are not compiled under DeepSpeed"),
+    ],
+)
+def test_deepspeed_refuses_what_it_does_not_do(strategy, section, key, what):
+    asked = (f"{section}: {{", f"{section}: {{{key}: true, ")
+    there = problems(changed(asked, (STRATEGY, f"strategy: {strategy}")))
     assert len(there) == ("deepspeed" in strategy)
     for problem in there:
-        assert "training.async_checkpoints: DeepSpeed writes its checkpoints while" in problem
-        assert problem.endswith("write async_checkpoints: false, or strategy: {kind: fsdp}")
-
-
-@pytest.mark.parametrize("strategy", ["{kind: ddp}", "{kind: fsdp}", "{kind: deepspeed}"])
-def test_layers_are_not_compiled_under_deepspeed(strategy):
-    compiled = ("model: {", "model: {compile: true, ")
-    there = problems(changed(compiled, (STRATEGY, f"strategy: {strategy}")))
-    assert len(there) == ("deepspeed" in strategy)
-    for problem in there:
-        assert "model.compile: layers are not compiled under DeepSpeed" in problem
-        assert problem.endswith("write compile: false, or strategy: {kind: fsdp}")
+        assert f"{section}.{key}: {what}" in problem
+        assert problem.endswith(f"write {key}: false, or strategy: {{kind: fsdp}}")
