@@ -9,7 +9,9 @@ from torch._dynamo.testing import CompileCounterWithBackend
 from transformers import AutoModelForCausalLM
 
 from neft_ray.data.batches import collate, filler, pack
+from neft_ray.errors import UserError
 from neft_ray.model import SupervisedLM
+from neft_ray.model.compiled import compile_layers
 from tests.unit.test_model import loss_and_gradient
 from tests.unit.test_packing import CONFIGS, DATA, call
 
@@ -79,3 +81,10 @@ def test_what_needs_no_gradient_is_not_compiled(graphs):
         call(model, filler(0, is_packed=True))
     model.generate(torch.tensor([[3, 4]]), max_new_tokens=3)
     assert graphs.frame_count == 0
+
+
+def test_a_model_without_layers_is_refused():
+    with pytest.raises(
+        UserError, match=r"model\.compile with Linear: .*write model\.compile: false"
+    ):
+        compile_layers(torch.nn.Linear(2, 2))
