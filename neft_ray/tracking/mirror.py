@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from neft_ray.errors import bad_input
 from neft_ray.tracking.cards import Card, Dataset, Param, read_card
 from neft_ray.tracking.mirrored import MIRROR_FILE, Mirrored, points_files
-from neft_ray.tracking.mlflow_store import MlflowStore
+from neft_ray.tracking.mlflow_store import MlflowStore, patiently
 from neft_ray.tracking.points import read_points
 from neft_ray.tracking.shown import shown_name
 
@@ -59,8 +59,8 @@ class MlflowMirror:
             raise RuntimeError("describe comes before start_parent")
         with self.store.explained():
             if known:
-                self._check_alive(known.run_id)
-            self.parent_id = self._mirror(directory, card).run_id
+                patiently(lambda: self._check_alive(known.run_id))
+            self.parent_id = patiently(lambda: self._mirror(directory, card)).run_id
         return self.parent_id
 
     def sync(self, directory: Path) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
+import requests
 from mlflow import MlflowClient
 from mlflow.entities import LifecycleStage
 from mlflow.exceptions import MlflowException
@@ -27,7 +29,10 @@ SERVER_SECONDS = 30.0
 DATABASE_SECONDS = 60.0
 """How long the first answer may take: many may ask a server at once, and a new database creates its
 tables before it."""
+BUSY_SECONDS = 120.0
+"""How long a server may say that it cannot just now: sqlite keeps a request for 20 s at most."""
 LOCK_FILE = ".mlflow.lock"
+UNREACHABLE = (requests.exceptions.ConnectionError, requests.exceptions.Timeout)
 ADVISORY_LOCK = 7_305_188_432
 """A number of our own, so that it is nobody else's lock."""
 
@@ -49,7 +54,7 @@ class MlflowStore:
         self.address = Address.of(uri, storage)
         seconds = DATABASE_SECONDS if self.address.is_database else SERVER_SECONDS
         try:
-            opened = _within(seconds, lambda: _open(self.address, experiment))
+            opened = _within(seconds, lambda: patiently(lambda: _open(self.address, experiment)))
         except UserError:
             raise
         except ModuleNotFoundError as error:
@@ -92,6 +97,26 @@ class MlflowStore:
             error = cause
         first, *_ = str(error).splitlines() or [type(error).__name__]
         return self.address.without_secrets(first)[:300]
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """Return what a call returns, repeated while MLflow answers that it is too busy for it.
+
+    Args:
+        call: May be carried out twice.
+
+    Raises:
+        MlflowException: If MLflow cannot be reached, says no, or is busy for too long.
+    """
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return call()
+        except MlflowException as error:
+            unreachable = isinstance(error.__cause__ or error.__context__, UNREACHABLE)
+            if unreachable or not is_outage(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 def is_outage(error: BaseException) -> bool:

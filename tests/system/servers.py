@@ -4,9 +4,13 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from neft_ray.tracking.address import Address, ui_command
@@ -65,3 +69,37 @@ class Server:
     def kill(self) -> None:
         self.signal(signal.SIGKILL)
         self.process.wait()
+
+
+@contextmanager
+def busy(server: Server, num_refusals: int) -> Iterator[str]:
+    """Yield an address that refuses some requests as a busy server does, then passes them on."""
+    left = [num_refusals]
+
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+            if left[0]:
+                left[0] -= 1
+                self.send_error(500)
+                return
+            headers = {"Content-Type": self.headers.get("Content-Type", "application/json")}
+            url = f"{server.uri}{self.path}"
+            request = urllib.request.Request(url, body, headers, method=self.command)
+            try:
+                with urllib.request.urlopen(request) as answered:
+                    status, text = answered.status, answered.read()
+            except urllib.error.HTTPError as error:
+                status, text = error.code, error.read()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        do_GET = do_POST = do_PATCH = answer
+
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{proxy.server_port}"
+    proxy.shutdown()
+    proxy.server_close()

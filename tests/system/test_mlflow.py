@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from neft_ray.errors import UserError
 from neft_ray.tracking import mlflow_store
@@ -27,7 +28,7 @@ from neft_ray.tracking.mlflow_store import MlflowStore
 from neft_ray.tracking.points import POINTS_FILE, MetricsLog, node_points_file, read_points
 from neft_ray.tracking.shown import shown_name
 from neft_ray.tracking.views import share_views, view_links
-from tests.system.servers import Server, free_port
+from tests.system.servers import Server, busy, free_port
 
 BIGGEST = 1.7976931348623157e308
 
@@ -544,6 +545,22 @@ def test_a_server_that_is_not_there_is_refused_at_once(tmp_path, caplog):
     assert "Connection refused" in text
     assert "start the server" in text
     assert "s3cret" not in text + caplog.text
+
+
+def test_a_server_that_is_busy_is_asked_again_and_gets_one_run(server, tmp_path, monkeypatch):
+    root = tmp_path / "run"
+    describe(root, "sweep", {"model": "x"}, {"kind": "sweep"})
+    with busy(server, num_refusals=1) as uri:
+        store = MlflowStore(uri, tmp_path, tmp_path.name)
+    for refusals in (1, 2):  # the second time is a sweep that goes on
+        with busy(server, refusals) as uri:
+            store.client = MlflowClient(uri)
+            parent = MlflowMirror(store).start_parent(root)
+    runs = MlflowClient(server.uri).search_runs([store.experiment_id])
+    assert [run.info.run_id for run in runs] == [parent]
+    monkeypatch.setattr(mlflow_store, "BUSY_SECONDS", 0.0)
+    with busy(server, num_refusals=9) as uri, pytest.raises(UserError, match="500 error"):
+        MlflowStore(uri, tmp_path, tmp_path.name)
 
 
 def test_a_server_that_never_answers_is_refused_in_time(tmp_path, monkeypatch):
