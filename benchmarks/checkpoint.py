@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -12,16 +13,14 @@ from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import torch
 from torch import distributed
 from torch.multiprocessing.spawn import start_processes
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from benchmarks.common import Row, arguments, finish, lower_is_better, spread
+from benchmarks.synthetic import random_data, write_llama
 from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
-from neft_ray.data.prepare import TokenizedData
-from neft_ray.data.split import Split
+from neft_ray.cores import use_cores
 from neft_ray.noise import EmbeddingNoise
 from neft_ray.strategy.base import BackgroundEngine
 from neft_ray.strategy.models import BaseModels
@@ -30,57 +29,70 @@ from neft_ray.train import checkpoint
 from neft_ray.train.contents import State
 from neft_ray.train.loop import train
 
-WORKERS = 2
-KINDS = ("ddp", "fsdp")
-VOCABULARY, LENGTH, ROWS = 1024, 64, 4096
-SIZES = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 12}
-"""39.6 million parameters: 475 MB with Adam's moments."""
-MEASURES = ("step", "step meanwhile", "stall, waits", "stall, goes on", "on disk, goes on")
+MEASURES = (
+    "step",
+    "step that saves",
+    "step meanwhile",
+    "stall, waits",
+    "stall, goes on",
+    "on disk, goes on",
+)
 Times = dict[str, list[float]]
+LARGE = {"hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 12}
+SMALL = {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4}
 
 
-def write_model(folder: Path) -> None:
-    """Write a Llama with random weights, tied embeddings."""
-    torch.manual_seed(0)
-    heads = {"num_attention_heads": 8, "num_key_value_heads": 8, "tie_word_embeddings": True}
-    config = LlamaConfig(vocab_size=VOCABULARY, max_position_embeddings=LENGTH, **SIZES, **heads)
-    LlamaForCausalLM(config).save_pretrained(folder)
+@dataclass(frozen=True)
+class Case:
+    """A model of a size, and who trains it on eight random rows per step."""
+
+    name: str
+    kind: str
+    workers: int
+    vocabulary: int
+    length: int
+    targets: float
+    """Share of the tokens that are."""
+    sizes: Mapping[str, int]
+    tied: bool = True
+
+    def config(self, model: Path) -> TrialConfig:
+        """Return the trial."""
+        trial = TrialConfig(
+            model=ModelConfig(path=str(model)), data=DataConfig(train="builtin:tales")
+        )
+        sizes = {"batch.size_examples": 8, "training.epochs": 1000}
+        return trial.with_values({"strategy.kind": self.kind, "noise.alpha": 5.0, **sizes})
 
 
-def trial_of(model: Path, kind: str) -> TrialConfig:
-    """Return a trial of eight short rows per step."""
-    trial = TrialConfig(model=ModelConfig(path=str(model)), data=DataConfig(train="builtin:tales"))
-    sizes = {"batch.size_examples": 8, "training.epochs": 1000}
-    return trial.with_values({"strategy.kind": kind, "noise.alpha": 5.0, **sizes})
+CASES = (
+    Case("39.6M, ddp, 2 workers", "ddp", 2, 1024, 64, 1.0, LARGE),
+    Case("39.6M, fsdp, 2 workers", "fsdp", 2, 1024, 64, 1.0, LARGE),
+    Case("19M, ddp, 1 worker", "ddp", 1, 32_000, 256, 0.4, SMALL, tied=False),
+)
+"""475 MB with Adam's moments, and 228 MB."""
 
 
-def random_data() -> TokenizedData:
-    """Return rows of random tokens, all of them targets."""
-    tokens = np.random.default_rng(0).integers(3, VOCABULARY, ROWS * LENGTH, dtype=np.int32)
-    splits = np.full(ROWS, Split.TRAIN, np.int8)
-    offsets = np.arange(ROWS + 1) * LENGTH
-    return TokenizedData(tokens, np.ones(ROWS * LENGTH, np.bool_), offsets, splits, {})
-
-
-def work(rank: int, folder: str, kind: str, repeats: int) -> None:
+def work(rank: int, folder: str, case: Case, repeats: int) -> None:
     """Train as one of the workers; rank 0 writes down what it measured."""
-    torch.set_num_threads(1)
+    use_cores(2 // case.workers)
     distributed.init_process_group(
         "gloo",
-        init_method=f"file://{folder}/meeting-{kind}",
+        init_method=f"file://{folder}/meeting",
         rank=rank,
-        world_size=WORKERS,
+        world_size=case.workers,
         timeout=timedelta(seconds=600),
     )
-    config = trial_of(Path(folder) / "model", kind)
+    config = case.config(Path(folder) / "model")
     engine = build_engine(config, BaseModels(), torch.device("cpu"))
     assert isinstance(engine, BackgroundEngine)
     noise = EmbeddingNoise.of(config.noise, 0)
+    data = random_data(1024, case.length, case.vocabulary, case.targets)
     with noise.attached(engine.plain.embedding):
-        steps = train(engine, random_data(), noise, config)
-        times = measure(engine, steps, Path(folder) / kind, repeats)
+        steps = train(engine, data, noise, config)
+        times = measure(engine, steps, Path(folder) / "checkpoints", repeats)
     if rank == 0:
-        Path(folder, f"{kind}.json").write_text(json.dumps(times))
+        Path(folder, "times.json").write_text(json.dumps(times))
     engine.close()
     distributed.destroy_process_group()
 
@@ -104,6 +116,8 @@ def measure(
         timed("stall, waits", partial(checkpoint.save, engine, there / "waits", state))
         start = time.perf_counter()
         pending = timed("stall, goes on", partial(checkpoint.Pending, engine, there, state))
+        timed("step meanwhile", partial(next, steps))
+        times["step that saves"].append(time.perf_counter() - start)
         while not pending.is_written():
             timed("step meanwhile", partial(next, steps))
         timed("stall, goes on", pending.complete)
@@ -115,28 +129,34 @@ def measure(
     return times
 
 
-def compare(folder: Path, kind: str, repeats: int) -> list[Row]:
-    """Measure one strategy."""
-    given = (str(folder), kind, repeats)
-    start_processes(work, given, nprocs=WORKERS, start_method="spawn")  # type: ignore[no-untyped-call]
-    times: Times = json.loads((folder / f"{kind}.json").read_text())
+def compare(case: Case, repeats: int) -> list[Row]:
+    """Measure one case."""
+    with TemporaryDirectory() as folder:
+        model = Path(folder) / "model"
+        write_llama(model, case.vocabulary, case.length, case.sizes, case.tied)
+        given = (folder, case, repeats)
+        start_processes(work, given, nprocs=case.workers, start_method="spawn")  # type: ignore[no-untyped-call]
+        times: Times = json.loads(Path(folder, "times.json").read_text())
     for name in MEASURES:
-        print(spread(f"{kind}, {WORKERS} workers: {name}", times[name]))
+        print(spread(f"{case.name}: {name}", times[name]))
     middle = {name: 1e3 * median(seconds) for name, seconds in times.items()}
-    waits = middle["stall, waits"]
+    waits, step = middle["stall, waits"], middle["step"]
     return [
-        lower_is_better(f"{kind}: stall", middle["stall, goes on"], waits, "ms"),
-        lower_is_better(f"{kind}: until on disk", middle["on disk, goes on"], waits, "ms"),
+        lower_is_better(f"{case.name}: stall", middle["stall, goes on"], waits, "ms"),
+        lower_is_better(f"{case.name}: until on disk", middle["on disk, goes on"], waits, "ms"),
+        lower_is_better(
+            f"{case.name}: a step that saves, to one that does not",
+            middle["step that saves"],
+            step,
+            "ms",
+        ),
     ]
 
 
 def main() -> None:
-    """Compare both strategies that can."""
+    """Compare all cases."""
     given = arguments(__doc__ or "", repeats=5)
-    with TemporaryDirectory() as folder:
-        write_model(Path(folder) / "model")
-        rows = [row for kind in KINDS for row in compare(Path(folder), kind, given.repeats)]
-    finish(rows, given)
+    finish([row for case in CASES for row in compare(case, given.repeats)], given)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from neft_ray.run_directory import find_runs
 from neft_ray.sweep.driver import DataCache
 
 POLL_SECONDS = 0.25
+WORKER = "ray::RayTrain"
+"""How the name of a Ray Train worker's process begins; the kernel keeps 15 letters."""
 Report = tuple[float, float]
 """Time and held-out loss."""
 Steps = Mapping[str, list[float]]
@@ -36,12 +38,14 @@ class Play:
         processor: Processor seconds of the process and all it started, over time.
         reports: In order of time.
         steps: By trial.
+        worker_bytes: Resident memory of the largest Ray Train worker, over time.
     """
 
     seconds: float
     processor: list[tuple[float, float]]
     reports: list[Report] = field(default_factory=list)
     steps: Steps = field(default_factory=dict)
+    worker_bytes: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def best(self) -> float:
@@ -66,10 +70,11 @@ def play_both(sweep: str, fields: Mapping[str, object]) -> tuple[Play, Play]:
         ours.mkdir()
         stock.mkdir()
         text = sweep.format(storage=ours, **fields)
-        return _play_ours(text, ours), _play_stock(_spec_of(text, stock))
+        return play_ours(text, ours), _play_stock(_spec_of(text, stock))
 
 
-def _play_ours(text: str, folder: Path) -> Play:
+def play_ours(text: str, folder: Path) -> Play:
+    """Run a sweep file's text in a folder, which its `storage` names."""
     file = folder / "sweep.yaml"
     file.write_text(text)
     start, play = _run([sys.executable, "-m", "neft_ray.cli", "sweep", str(file)], folder)
@@ -124,24 +129,35 @@ def _run(command: list[str], folder: Path) -> tuple[float, Play]:
         start = time.time()
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         spent: dict[tuple[int, float], float] = {}
-        samples = []
+        play = Play(0.0, [])
         while process.poll() is None:
-            _count(psutil.Process(process.pid), spent)
-            samples.append((time.time() - start, sum(spent.values())))
+            largest = _count(psutil.Process(process.pid), spent)
+            play.seconds = time.time() - start
+            play.processor.append((play.seconds, sum(spent.values())))
+            if largest:
+                play.worker_bytes.append((play.seconds, largest))
             time.sleep(POLL_SECONDS)
     if process.returncode:
         raise RuntimeError(f"{command} failed: {(folder / 'output.txt').read_text()[-3000:]}")
-    return start, Play(time.time() - start, samples)
+    return start, play
 
 
-def _count(root: psutil.Process, spent: dict[tuple[int, float], float]) -> None:
-    """Note the processor seconds so far of a process and its descendants, those that ended too."""
+def _count(root: psutil.Process, spent: dict[tuple[int, float], float]) -> int:
+    """Note the processor seconds so far of a process and its descendants, those that ended too.
+
+    Returns:
+        The bytes of its largest Ray Train worker.
+    """
+    largest = 0
     for process in [root, *root.children(recursive=True)]:
         try:
             times = process.cpu_times()
             spent[process.pid, process.create_time()] = times.user + times.system
+            if process.name().startswith(WORKER):
+                largest = max(largest, process.memory_info().rss)
         except psutil.NoSuchProcess:
             continue  # what it had spent when last seen stays counted
+    return largest
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:

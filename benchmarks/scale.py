@@ -70,14 +70,14 @@ def loss_of(config: TrialConfig, step: int) -> float:
     return 2 + rate + (config.noise.alpha - 7) ** 2 / 50 + 5 / (step + 5)
 
 
-def replay(config: SweepConfig, root: Path) -> list[tuple[int, float]]:
+def replay(config: SweepConfig, root: Path, num_slots: int = NUM_SLOTS) -> list[tuple[int, float]]:
     """Run the sweep; return the newest trial's number and the driver's seconds of every result."""
     run = RunDirectory(root)
     conductor = Conductor(config, run, Lengths())
-    conductor.open(NUM_SLOTS, 0, NUM_SLOTS)
+    conductor.open(num_slots, 0, num_slots)
     retention = Retention(run, conductor.records, config.sweep.keep_checkpoints)
     noise, now = random.Random(0), 0.0
-    idle, live = NUM_SLOTS, [(0.0, -1, 0)]
+    idle, live = num_slots, [(0.0, -1, 0)]
     times: list[tuple[int, float]] = []
     while live:
         now, number, step = heapq.heappop(live)
@@ -105,9 +105,10 @@ def replay(config: SweepConfig, root: Path) -> list[tuple[int, float]]:
     return times
 
 
-def config_of(searcher: str, scheduler: str) -> SweepConfig:
+def config_of(searcher: str, scheduler: str, num_trials: int = NUM_TRIALS) -> SweepConfig:
     """Return the sweep with a searcher and a scheduler."""
-    overrides = [f"sweep.searcher={searcher}", f"sweep.scheduler={scheduler}"]
+    settings = {"searcher": searcher, "scheduler": scheduler, "num_trials": num_trials}
+    overrides = [f"sweep.{key}={value}" for key, value in settings.items()]
     return parse_sweep(SWEEP, "scale.yaml", overrides)
 
 

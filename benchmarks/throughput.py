@@ -60,7 +60,8 @@ WIDE = {
 SWEEP = """
 name: throughput
 model: {{path: {model}}}
-data: {{train: {rows}, template: alpaca, max_length_tokens: {tokens}, max_rows: {num}}}
+data: {{train: {train}, held_out: {held_out}, template: alpaca, max_length_tokens: {tokens},
+  max_rows: {num}}}
 noise: {{alpha: 5}}
 optimizer: {{learning_rate: 1e-4, schedule: constant}}
 batch: {{size_examples: {size}, micro_tokens: 8192, kind: {kind}}}
@@ -101,12 +102,32 @@ def wide_model(folder: Path, tokenizer: Path) -> None:
     AutoTokenizer.from_pretrained(tokenizer).save_pretrained(folder)
 
 
-def task(name: str, model: Path, rows: Path, num: int, kind: str, cache: Path) -> Task:
-    """Return a task with its rows tokenized."""
-    values = {"model": model, "rows": rows, "num": num, "kind": kind, "threads": THREADS}
-    text = SWEEP.format(**values, tokens=MAX_TOKENS, size=ROWS_PER_STEP)
-    config = parse_sweep(text, "throughput.yaml", []).trial
-    return Task(name, model, DataCache(cache).data(config), config)
+def tasks(data: Path, folder: Path, num_rows: int, kind: str) -> list[Task]:
+    """Return both models with their rows tokenized.
+
+    Args:
+        data: The folder with the small model and the rows.
+        folder: Where the large model and the tokenized rows go.
+        num_rows: To train on.
+        kind: Our `batch.kind`.
+    """
+    wide, real = folder / "wide", data / "stories260k"
+    wide_model(wide, real)
+    found = []
+    for name, model in (("19M, vocabulary 32,000", wide), ("260K, pretrained", real)):
+        text = SWEEP.format(
+            model=model,
+            train=data / "alpaca_train_4000.jsonl",
+            held_out=data / "alpaca_heldout_1200.jsonl",
+            num=num_rows,
+            kind=kind,
+            threads=THREADS,
+            tokens=MAX_TOKENS,
+            size=ROWS_PER_STEP,
+        )
+        config = parse_sweep(text, "throughput.yaml", []).trial
+        found.append(Task(name, model, DataCache(folder / "cache").data(config), config))
+    return found
 
 
 def run_ours(given: Task, models: BaseModels, changes: dict[str, Any]) -> float:
@@ -190,16 +211,9 @@ def main() -> None:
     options.add_argument("--kind", default="packed", help="our batch.kind")
     given = options.parse_args()
     use_cores(THREADS)
-    rows = given.data.resolve() / "alpaca_train_4000.jsonl"
-    real = given.data.resolve() / "stories260k"
     with tempfile.TemporaryDirectory() as folder:
-        wide = Path(folder) / "wide"
-        wide_model(wide, real)
-        tasks = [
-            task(name, model, rows, given.rows, given.kind, Path(folder) / "cache")
-            for name, model in (("19M, vocabulary 32,000", wide), ("260K, pretrained", real))
-        ]
-        found = [row for it in tasks for row in measure(it, given.repeats)]
+        both = tasks(given.data.resolve(), Path(folder), given.rows, given.kind)
+        found = [row for task in both for row in measure(task, given.repeats)]
     finish(found, Arguments(given.repeats, given.json))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -42,7 +43,7 @@ def print_memory(
         compare: Show all strategies and stages.
         slots: Trials at the same time; None: as many as the cores hold.
     """
-    from neft_ray.memory.fit import problem, room_of
+    from neft_ray.memory.fit import problem, room_of, trials_per_gpu
     from neft_ray.memory.predict import Predictor
 
     predictor = Predictor(config.trial, longest_tokens)
@@ -50,11 +51,16 @@ def print_memory(
     try:
         named = list(predictor.compared()) if compare else [("this file", config.trial)]
         rows = [(name, predictor.of(trial)) for name, trial in named]
-        found = problem(config.name, predictor, room)
+        found, at_once = problem(config.name, predictor, room), trials_per_gpu(predictor, room)
     except UserError as error:
         console.print(f"memory   unknown: {error}", soft_wrap=True)
         return None
     _print_table(console, predictor, room, rows)
+    if at_once > 1:
+        share = math.floor(100 / at_once) / 100
+        console.print(
+            f"memory   {at_once} trials fit on one GPU: workers.gpus: {share:g} shares it"
+        )
     return found
 
 

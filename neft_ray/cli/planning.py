@@ -23,6 +23,7 @@ from neft_ray.plan import Plan, make_plan
 from neft_ray.sweep.address import is_here
 
 if TYPE_CHECKING:  # they load torch
+    from neft_ray.cost.evaluation import EvaluationShare
     from neft_ray.cost.pace import Speed
     from neft_ray.data.prepare import TokenizedData
 
@@ -46,6 +47,7 @@ def plan(
 
     Ends with an error if it cannot fit. What is not known is said to be unknown.
     """
+    from neft_ray.cost.evaluation import evaluation_share
     from neft_ray.cost.here import slots_here
     from neft_ray.pipeline.session import open_data
 
@@ -57,6 +59,7 @@ def plan(
     rows = tokenized.summary["rows"]
     console.print(f"rows     {', '.join(f'{count} {name}' for name, count in rows.items())}")
     _print_trials(console, made)
+    _print_evaluations(console, evaluation_share(config.trial, tokenized))
     planned = _Planned(
         config, made, slots or (slots_here(config) if is_here() else config.sweep.slots)
     )
@@ -154,6 +157,13 @@ def _disk_text(need: DiskNeed) -> str:
         f"about {size_text(need.total)}: at most {need.num_checkpoints} checkpoints of "
         f"{size_text(need.checkpoint)}, and {size_text(need.models)} of models"
     )
+
+
+def _print_evaluations(console: Console, found: EvaluationShare) -> None:
+    text = f"evaluations are about {found.share:.0%} of a trial's operations"
+    if not found.is_little:
+        text += f"; with training.eval_every_steps: {found.enough_steps} they would be a tenth"
+    console.print(text)
 
 
 def _print_trials(console: Console, made: Plan) -> None:

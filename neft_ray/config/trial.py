@@ -145,7 +145,7 @@ class TrainingConfig(Section):
     """How long, how often evaluated, and from which seed."""
 
     epochs: Count = 3
-    eval_every_steps: Count = 50
+    eval_every_steps: Count = 100
     """Evaluate, report and write a checkpoint every so many optimizer steps, and at the end."""
     train_loss_rows: Annotated[int, Field(ge=0)] = 128
     """Size of the fixed sample of training rows whose noise-off loss is evaluated."""

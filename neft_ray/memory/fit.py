@@ -12,6 +12,8 @@ from neft_ray.memory.predict import Prediction, Predictor
 from neft_ray.system_metrics import host_memory_bytes, num_cores
 
 GIGABYTE = 1e9
+PROCESS_BYTES = 1.5e9
+"""What a process takes of a GPU beside its tensors: context, libraries, allocator. Estimated."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,19 @@ def room_of(config: TrialConfig, slots: int | None) -> Room:
 def fits(prediction: Prediction, room: Room) -> bool | None:
     """Return whether a worker fits; None where its memory is not known."""
     return None if room.size is None else prediction.device <= room.size
+
+
+def trials_per_gpu(predictor: Predictor, room: Room) -> int:
+    """Return how many trials of one worker fit on a GPU that one has to itself now; 1 if unknown.
+
+    Raises:
+        UserError: If the model cannot be traced.
+    """
+    workers = predictor.config.workers
+    if room.size is None or workers.gpus != 1 or workers.num != 1:
+        return 1
+    one = predictor.of(predictor.config).device + PROCESS_BYTES
+    return max(1, min(int(room.size // one), num_cores() // workers.cpus))
 
 
 def problem(where: str, predictor: Predictor, room: Room) -> Problem | None:

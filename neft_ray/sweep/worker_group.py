@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchConfig
 from ray.util.placement_group import (
     PlacementGroup,
     PlacementGroupID,
@@ -23,6 +23,7 @@ from neft_ray.config.trial import WorkersConfig
 from neft_ray.order import Order
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.mailbox import Happened, Mailbox
+from neft_ray.sweep.trainer import SlotTrainer
 
 CLOSE_TIMEOUT_SECONDS = 60.0
 
@@ -76,7 +77,7 @@ class WorkerGroup:
         resources = {"CPU": float(workers.cpus), "memory": float(marker)}
         if workers.gpus:
             resources["GPU"] = workers.gpus
-        trainer = TorchTrainer(
+        trainer = SlotTrainer(
             _run,
             train_loop_config={
                 "mailbox": mailbox,
@@ -147,7 +148,7 @@ class WorkerGroup:
         if self._thread.is_alive():
             raise WorkerGroupError(f"workers still run after {CLOSE_TIMEOUT_SECONDS:.0f} s")
 
-    def _fit(self, trainer: TorchTrainer) -> None:
+    def _fit(self, trainer: SlotTrainer) -> None:
         try:
             trainer.fit()
         except BaseException as error:  # told to whoever waits in next()

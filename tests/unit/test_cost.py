@@ -1,5 +1,8 @@
 """Speed as measured, time left on several slots, money, disk, and what is refused."""
 
+import re
+
+import numpy as np
 import pytest
 
 from neft_ray.cli.planning import plan as plan_command
@@ -7,13 +10,16 @@ from neft_ray.config.load import dump_sweep, parse_sweep
 from neft_ray.cost.disk import checkpoint_bytes, disk_need, disk_problem
 from neft_ray.cost.earlier import earlier_speed
 from neft_ray.cost.estimate import budget_problems, estimate
+from neft_ray.cost.evaluation import evaluation_share
 from neft_ray.cost.pace import Pace, Speed
 from neft_ray.cost.schedule import makespan, seconds_left, slots_of
+from neft_ray.data.split import Split
 from neft_ray.errors import UserError
 from neft_ray.journal import PAUSED, Report, TrialRecord
 from neft_ray.memory.predict import Predictor
 from neft_ray.plan import make_plan
 from neft_ray.run_directory import create_run
+from neft_ray.sweep.driver import DataCache
 from tests.unit.config_files import EXAMPLE
 from tests.unit.sweep_runs import sweep_config
 
@@ -254,6 +260,22 @@ def test_plan_says_that_it_does_not_know_until_it_has_measured(tmp_path, capsys)
     told = run_plan(tmp_path, capsys, slots=2, measure=True)
     assert "(5 steps, timed now, without the start of a slot)" in told
     assert "the first result after" in told and "unknown dollars (set sweep.price)" in told
+
+
+def test_plan_says_how_often_to_evaluate(tmp_path, capsys):
+    told = run_plan(tmp_path, capsys, "training.eval_every_steps=1", slots=1)
+    enough = int(re.search(r"with training.eval_every_steps: (\d+) they would be a tenth", told)[1])
+    data = DataCache(tmp_path / "runs" / "cache").data(sweep_config(**GRID).trial)
+    lengths = np.diff(data.offsets)
+    trained = 3 * lengths[data.rows(Split.TRAIN)].sum() / 3  # 320 rows are 3 steps of 128
+    evaluated = lengths[data.rows(Split.SELECT)].sum()
+    for steps in (enough - 1, enough):
+        changes = {"training.eval_every_steps": steps, "training.train_loss_rows": 0}
+        trial = sweep_config(**GRID).trial.with_values(changes | {"training.epochs": 100})
+        found = evaluation_share(trial, data)
+        assert found.share == pytest.approx(evaluated / (evaluated + steps * trained))
+    told = run_plan(tmp_path, capsys, f"training.eval_every_steps={enough}", slots=1)
+    assert "of a trial's operations" in told and "they would be" not in told
 
 
 def test_plan_refuses_what_does_not_fit(tmp_path, capsys, monkeypatch):

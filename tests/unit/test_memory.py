@@ -18,7 +18,7 @@ from neft_ray.config.load import load_sweep
 from neft_ray.config.strategy import DdpConfig, DeepspeedConfig, FsdpConfig
 from neft_ray.data.batches import StepOrder, batches_of_rank
 from neft_ray.data.split import Split
-from neft_ray.memory.fit import Room, problem, room_of
+from neft_ray.memory.fit import PROCESS_BYTES, Room, problem, room_of, trials_per_gpu
 from neft_ray.memory.held import Setting
 from neft_ray.memory.ledgers import LEDGERS, peak
 from neft_ray.memory.live import LiveBytes
@@ -288,6 +288,18 @@ def test_workers_without_gpus_share_the_memory_of_the_machine():
     assert cores == len(os.sched_getaffinity(0))
     two = room_of(small_config({"workers.num": 2, "workers.cpus": cores}), slots=1)
     assert two.size == one.size / 2
+
+
+def test_small_trials_are_told_to_share_a_gpu(monkeypatch):
+    monkeypatch.setattr("neft_ray.memory.fit.num_cores", lambda: 6)
+    alone = Predictor(small_config({"workers.gpus": 1.0, "workers.cpus": 1}))
+    one = alone.of(alone.config).device + PROCESS_BYTES
+    assert trials_per_gpu(alone, Room(3.5 * one, "a GPU")) == 3
+    assert trials_per_gpu(alone, Room(30 * one, "a GPU")) == 6, "a core each"
+    assert trials_per_gpu(alone, Room(0.5 * one, "a GPU")) == 1
+    assert trials_per_gpu(alone, Room(None, "unknown")) == 1
+    for values in ({"workers.gpus": 0.5}, {"workers.gpus": 1.0, "workers.num": 2}):
+        assert trials_per_gpu(Predictor(small_config(values)), Room(30 * one, "a GPU")) == 1
 
 
 def test_gpus_that_are_not_here_are_unknown(monkeypatch):
