@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+
+from xxhash import xxh3_64_hexdigest
 
 from neft_ray.errors import Problem
 
 STATE_FILE = "state.json"
-READ_BYTES = 1 << 22
-Notes = dict[str, tuple[int, int]]
-"""Size in bytes and CRC-32 of files, by their path in a checkpoint."""
+Notes = dict[str, tuple[int, str]]
+"""Size in bytes and XXH3 of files, by their path in a checkpoint."""
 _REMEDY = "the checkpoint before it is used; delete this one"
 
 
@@ -27,7 +28,7 @@ class State:
         config_hash: Of the trial's configuration.
         metrics: The evaluation at that step.
         file_bytes: Size of every file, by its path in the folder, to notice a truncated one.
-        file_sums: CRC-32 of every file, to notice one that was altered.
+        file_sums: XXH3 of every file, 16 hexadecimal digits, to notice one that was altered.
         num_workers: How many wrote it; 0 is unknown.
     """
 
@@ -35,7 +36,7 @@ class State:
     config_hash: str
     metrics: dict[str, float]
     file_bytes: dict[str, int] = field(default_factory=dict)
-    file_sums: dict[str, int] = field(default_factory=dict)
+    file_sums: dict[str, str] = field(default_factory=dict)
     num_workers: int = 0
 
 
@@ -49,12 +50,12 @@ def noted(partial: Path, files: Iterable[Path]) -> Notes:
     return notes
 
 
-def _sum_of(path: Path) -> int:
-    total = 0
+def _sum_of(path: Path) -> str:
     with path.open("rb") as file:
-        while piece := file.read(READ_BYTES):
-            total = zlib.crc32(piece, total)
-    return total
+        if not path.stat().st_size:  # cannot be mapped
+            return xxh3_64_hexdigest(b"")
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            return xxh3_64_hexdigest(content)
 
 
 def seal(partial: Path, state: State, notes: Notes) -> None:
@@ -62,7 +63,8 @@ def seal(partial: Path, state: State, notes: Notes) -> None:
     rest = [p for p in partial.rglob("*") if p.is_file()]
     rest = [p for p in rest if p.relative_to(partial).as_posix() not in notes]
     notes = dict(sorted((notes | noted(partial, rest)).items()))
-    sizes, sums = ({name: note[i] for name, note in notes.items()} for i in range(2))
+    sizes = {name: num_bytes for name, (num_bytes, _) in notes.items()}
+    sums = {name: checksum for name, (_, checksum) in notes.items()}
     with (partial / STATE_FILE).open("w") as file:
         json.dump(asdict(replace(state, file_bytes=sizes, file_sums=sums)), file, indent=2)
         file.flush()
