@@ -38,10 +38,13 @@ bench: $(INSTALLED) ## every benchmark but the whole sweep; DATA=folder with the
 	mkdir -p $(RESULTS)
 	set -e; for name in noise tracking checkpoint trial_start search; do \
 		$(BIN)/python -m benchmarks.$$name --json $(RESULTS)/$$name.json; done
-	$(BIN)/python -m benchmarks.throughput --rows 48 --repeats 2 --data $(DATA) --json $(RESULTS)/throughput.json
+	for name in evaluation throughput; do \
+		$(BIN)/python -m benchmarks.$$name --data $(DATA) --json $(RESULTS)/$$name.json || exit 1; done
 
-bench-full: bench ## and a whole sweep against the stock script
+bench-full: bench ## and a whole sweep against the stock script, growth, trials that share a machine
 	$(BIN)/python -m benchmarks.end_to_end --data $(DATA) --json $(RESULTS)/end_to_end.json
+	$(BIN)/python -m benchmarks.growth --json $(RESULTS)/growth.json --plot $(RESULTS)/growth.png
+	$(BIN)/python -m benchmarks.sharing --json $(RESULTS)/sharing.json
 
 bench-compare: $(INSTALLED) ## ratios of the last `make bench` beside the kept ones
 	$(BIN)/python -m benchmarks.compare benchmarks/results $(RESULTS)

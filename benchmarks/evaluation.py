@@ -39,7 +39,7 @@ from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
 from neft_ray.train.metrics import row_losses
 
-NUM_ANSWERS = 32
+NUM_ANSWERS = 16
 
 
 def trainer_loss(folder: Path, rows: Rows, batch: int) -> float:
@@ -135,8 +135,8 @@ def generation(given: Task, engine: Engine, repeats: int) -> list[Row]:
 @torch.no_grad()
 def main() -> None:
     """Print the ratios."""
-    options = parser(__doc__ or "", repeats=3, data=True)
-    options.add_argument("--rows", type=int, default=96, help="rows whose loss is taken")
+    options = parser(__doc__ or "", repeats=2, data=True)
+    options.add_argument("--rows", type=int, default=48, help="rows whose loss is taken")
     given = options.parse_args()
     use_cores(THREADS)
     found: list[Row] = []

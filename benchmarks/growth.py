@@ -48,7 +48,7 @@ sweep:
   searcher: {{kind: random}}
   scheduler: {{kind: none}}
   num_trials: {num}
-  baseline: false
+  control: null
   finalists: {{num: 0}}
   slots: 1
 """

@@ -1,4 +1,4 @@
-"""Trials that share a machine: python -m benchmarks.sharing [--repeats 5] [--json FILE].
+"""Trials that share a machine: python -m benchmarks.sharing [--repeats 2] [--json FILE].
 
 Tokens per second of all trials together, on two cores: one trial with both, two with one each, and
 two that believe to have both, as torch would have it without `workers.cpus`. The built-in base, and
@@ -105,12 +105,12 @@ def compare(load: Load, repeats: int) -> list[Row]:
 
 def main() -> None:
     """Print the table."""
-    given = arguments(__doc__ or "", repeats=5)
+    given = arguments(__doc__ or "", repeats=2)
     with tempfile.TemporaryDirectory() as folder:
         write_llama(Path(folder), 32_000, LENGTH, SIZES)
         loads = [
-            Load("built-in base", resolve_path("builtin:base"), 1024, 40),
-            Load("11M", folder, 32_000, 4),
+            Load("built-in base", resolve_path("builtin:base"), 1024, 12),
+            Load("11M", folder, 32_000, 3),
         ]
         finish([row for load in loads for row in compare(load, given.repeats)], given)
 

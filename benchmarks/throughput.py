@@ -1,6 +1,6 @@
 """Real tokens per second in training, against what a user would pick instead.
 
-    python -m benchmarks.throughput [--rows 96] [--repeats 3] [--data FOLDER] [--json FILE]
+    python -m benchmarks.throughput [--rows 48] [--repeats 2] [--data FOLDER] [--json FILE]
 
 Same model, rows, tokens, precision, threads; 8 rows per step, α = 5, the loss on responses only.
 The peers are TRL's `SFTTrainer` (padded as by default, packing, grouped by length) and
@@ -206,8 +206,8 @@ def measure(given: Task, repeats: int) -> list[Row]:
 
 def main() -> None:
     """Print the tables and ratios."""
-    options = parser(__doc__ or "", repeats=3, data=True)
-    options.add_argument("--rows", type=int, default=96, help="rows of a run")
+    options = parser(__doc__ or "", repeats=2, data=True)
+    options.add_argument("--rows", type=int, default=48, help="rows of a run")
     options.add_argument("--kind", default="packed", help="our batch.kind")
     given = options.parse_args()
     use_cores(THREADS)
