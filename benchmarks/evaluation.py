@@ -42,8 +42,8 @@ from neft_ray.train.metrics import row_losses
 NUM_ANSWERS = 16
 
 
-def trainer_loss(folder: Path, rows: Rows, batch: int) -> float:
-    """Return the loss that `Trainer.evaluate` finds."""
+def trainer_of(folder: Path, rows: Rows, batch: int, output: Path) -> Any:
+    """Return a `Trainer` whose `evaluate` finds the loss of rows."""
     from datasets import Dataset
     from transformers import (
         AutoModelForCausalLM,
@@ -55,31 +55,32 @@ def trainer_loss(folder: Path, rows: Rows, batch: int) -> float:
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    with tempfile.TemporaryDirectory() as output:
-        options = TrainingArguments(
-            output,
-            per_device_eval_batch_size=batch,
-            use_cpu=True,
-            report_to=[],
-            disable_tqdm=True,
-        )
-        trainer = Trainer(
-            model=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
-            args=options,
-            eval_dataset=Dataset.from_list(labelled(rows)),
-            data_collator=DataCollatorForSeq2Seq(tokenizer),
-        )
-        return float(trainer.evaluate()["eval_loss"])
+    options = TrainingArguments(
+        str(output),
+        per_device_eval_batch_size=batch,
+        use_cpu=True,
+        report_to=[],
+        disable_tqdm=True,
+        logging_strategy="no",
+    )
+    return Trainer(
+        model=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
+        args=options,
+        eval_dataset=Dataset.from_list(labelled(rows)),
+        data_collator=DataCollatorForSeq2Seq(tokenizer),
+    )
 
 
-def evaluation(given: Task, engine: Engine, repeats: int) -> list[Row]:
-    """Compare the loss of the held-out rows."""
+def evaluation(given: Task, engine: Engine, output: Path, repeats: int) -> list[Row]:
+    """Compare the loss of the rows; models are loaded before."""
     rows, ids = given.rows, given.data.rows(Split.TRAIN).tolist()
     by_length = sorted(rows, key=lambda row: len(row[0]))
     players: dict[str, Callable[[], object]] = {
         "neft_ray": lambda: row_losses(engine, given.data, ids, given.config),
-        "Trainer.evaluate, 8 rows": partial(trainer_loss, given.folder, rows, 8),
-        "Trainer.evaluate, 32 sorted rows": partial(trainer_loss, given.folder, by_length, 32),
+        "Trainer.evaluate, 8 rows": trainer_of(given.folder, rows, 8, output).evaluate,
+        "Trainer.evaluate, 32 sorted rows": trainer_of(
+            given.folder, by_length, 32, output
+        ).evaluate,
     }
     times = dict(zip(players, interleaved(list(players.values()), repeats), strict=True))
     num_tokens = sum(len(tokens) for tokens, _ in rows)
@@ -145,7 +146,7 @@ def main() -> None:
         for task in both:
             engine = build_engine(task.config, BaseModels(), torch.device("cpu"))
             engine.module.eval()
-            found += evaluation(task, engine, given.repeats)
+            found += evaluation(task, engine, Path(folder), given.repeats)
         found += generation(task, engine, given.repeats)  # the pretrained one
     finish(found, Arguments(given.repeats, given.json))
 

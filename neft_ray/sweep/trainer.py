@@ -3,8 +3,8 @@
 Ray Train runs the controller of a worker group in an actor of its own, one more actor that would
 split Ray data sets, and one that removes the placement group of a controller that was killed. A
 slot is an actor already, reads its own data, and removes its own placement groups: without them
-two slots need 18 processor seconds less to start, and 600 MB less each. This reaches into Ray
-Train, whose version pyproject.toml bounds; tests/system/test_leaks.py holds it.
+a sweep's cold start takes a quarter less processor time, and a slot some 700 MB less. This reaches
+into Ray Train, whose version pyproject.toml bounds; tests/system/test_leaks.py holds it.
 """
 
 from __future__ import annotations

@@ -52,6 +52,13 @@ def workers() -> set[int]:
     return found
 
 
+def of_ray_train() -> list[str]:
+    """The processes that a slot does without."""
+    names = ("ray::TrainController", "ray::DatasetManager", "ray::PlacementGroupCleaner")
+    lines = (" ".join(child.cmdline()) for child in psutil.Process().children(recursive=True))
+    return [line for line in lines if line.startswith(names)]
+
+
 def kill_worker() -> None:
     """Kill one worker of the cluster; its processes are children of the one that started Ray."""
     for child in psutil.Process().children(recursive=True):
@@ -70,6 +77,7 @@ def test_a_sweep_leaves_no_placement_group_process_or_file(cluster, tmp_path):
     sweep = Sweep(tmp_path, changes=CHANGES)
     sweep.start("--address", cluster)
     sweep.wait_for_reports(3)
+    assert of_ray_train() == []
     while not num_crashes(sweep):  # a worker between two trials takes none with it
         kill_worker()
         sweep.wait_for_reports(sweep.num_reports() + 4)
