@@ -6,28 +6,21 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from torch import distributed
 from torch.multiprocessing.spawn import start_processes
 
 from benchmarks.common import Row, arguments, finish, lower_is_better, spread
-from benchmarks.synthetic import random_data, write_llama
-from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
+from benchmarks.synthetic import random_data, training, workers, write_llama
 from neft_ray.cores import use_cores
-from neft_ray.noise import EmbeddingNoise
 from neft_ray.strategy.base import BackgroundEngine
-from neft_ray.strategy.models import BaseModels
-from neft_ray.strategy.registry import build_engine
 from neft_ray.train import checkpoint
 from neft_ray.train.contents import State
-from neft_ray.train.loop import train
 
 MEASURES = (
     "step",
@@ -56,14 +49,6 @@ class Case:
     sizes: Mapping[str, int]
     tied: bool = True
 
-    def config(self, model: Path) -> TrialConfig:
-        """Return the trial."""
-        trial = TrialConfig(
-            model=ModelConfig(path=str(model)), data=DataConfig(train="builtin:tales")
-        )
-        sizes = {"batch.size_examples": 8, "training.epochs": 1000}
-        return trial.with_values({"strategy.kind": self.kind, "noise.alpha": 5.0, **sizes})
-
 
 CASES = (
     Case("39.6M, ddp, 2 workers", "ddp", 2, 1024, 64, 1.0, LARGE),
@@ -76,25 +61,16 @@ CASES = (
 def work(rank: int, folder: str, case: Case, repeats: int) -> None:
     """Train as one of the workers; rank 0 writes down what it measured."""
     use_cores(2 // case.workers)
-    distributed.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/meeting",
-        rank=rank,
-        world_size=case.workers,
-        timeout=timedelta(seconds=600),
-    )
-    config = case.config(Path(folder) / "model")
-    engine = build_engine(config, BaseModels(), torch.device("cpu"))
-    assert isinstance(engine, BackgroundEngine)
-    noise = EmbeddingNoise.of(config.noise, 0)
     data = random_data(1024, case.length, case.vocabulary, case.targets)
-    with noise.attached(engine.plain.embedding):
-        steps = train(engine, data, noise, config)
+    values = {"strategy.kind": case.kind, "batch.size_examples": 8}
+    with (
+        workers(folder, rank, case.workers),
+        training(f"{folder}/model", data, values) as (engine, steps),
+    ):
+        assert isinstance(engine, BackgroundEngine)
         times = measure(engine, steps, Path(folder) / "checkpoints", repeats)
-    if rank == 0:
-        Path(folder, "times.json").write_text(json.dumps(times))
-    engine.close()
-    distributed.destroy_process_group()
+        if rank == 0:
+            Path(folder, "times.json").write_text(json.dumps(times))
 
 
 def measure(

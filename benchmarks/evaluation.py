@@ -12,12 +12,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from datasets import Dataset
+from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
 from benchmarks.common import (
     Arguments,
@@ -31,30 +32,24 @@ from benchmarks.common import (
 )
 from benchmarks.rows import Rows, labelled
 from benchmarks.throughput import THREADS, Task, tasks
+from benchmarks.trainers import load
 from neft_ray.cores import use_cores
 from neft_ray.data.split import Split
 from neft_ray.generate import REPETITION_PENALTY, answer_rows
+from neft_ray.generate.answers import prompt_tokens
 from neft_ray.strategy.base import Engine
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
 from neft_ray.train.metrics import row_losses
 
-NUM_ANSWERS = 16
+OURS = "neft_ray"
+Peers = dict[str, Callable[[], object]]
+NUM_ANSWERS, MAX_NEW_TOKENS = 16, 128
 
 
 def trainer_of(folder: Path, rows: Rows, batch: int, output: Path) -> Any:
     """Return a `Trainer` whose `evaluate` finds the loss of rows."""
-    from datasets import Dataset
-    from transformers import (
-        AutoModelForCausalLM,
-        AutoTokenizer,
-        DataCollatorForSeq2Seq,
-        Trainer,
-        TrainingArguments,
-    )
-
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    model, tokenizer = load(folder)
     options = TrainingArguments(
         str(output),
         per_device_eval_batch_size=batch,
@@ -63,45 +58,48 @@ def trainer_of(folder: Path, rows: Rows, batch: int, output: Path) -> Any:
         disable_tqdm=True,
         logging_strategy="no",
     )
-    return Trainer(
-        model=AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32),
-        args=options,
-        eval_dataset=Dataset.from_list(labelled(rows)),
-        data_collator=DataCollatorForSeq2Seq(tokenizer),
-    )
+    data, collator = Dataset.from_list(labelled(rows)), DataCollatorForSeq2Seq(tokenizer)
+    return Trainer(model=model, args=options, eval_dataset=data, data_collator=collator)
+
+
+def race(what: str, ours: Callable[[], object], peers: Peers, repeats: int) -> dict[str, float]:
+    """Let all take turns, print their times, and return the median seconds of each."""
+    players = {OURS: ours, **peers}
+    times = interleaved(list(players.values()), repeats)
+    for name, found in zip(players, times, strict=True):
+        print(spread(f"{what}: {name}", found))
+    return dict(zip(players, map(median, times), strict=True))
 
 
 def evaluation(given: Task, engine: Engine, output: Path, repeats: int) -> list[Row]:
     """Compare the loss of the rows; models are loaded before."""
     rows, ids = given.rows, given.data.rows(Split.TRAIN).tolist()
     by_length = sorted(rows, key=lambda row: len(row[0]))
-    players: dict[str, Callable[[], object]] = {
-        "neft_ray": lambda: row_losses(engine, given.data, ids, given.config),
+    peers: Peers = {
         "Trainer.evaluate, 8 rows": trainer_of(given.folder, rows, 8, output).evaluate,
         "Trainer.evaluate, 32 sorted rows": trainer_of(
             given.folder, by_length, 32, output
         ).evaluate,
     }
-    times = dict(zip(players, interleaved(list(players.values()), repeats), strict=True))
+    seconds = race(
+        given.name, lambda: row_losses(engine, given.data, ids, given.config), peers, repeats
+    )
     num_tokens = sum(len(tokens) for tokens, _ in rows)
-    for name, found in times.items():
-        print(spread(f"{given.name}: {name}", found))
-    rates = {name: num_tokens / median(found) for name, found in times.items()}
+    rate = {name: num_tokens / found for name, found in seconds.items()}
     return [
-        higher_is_better(f"{given.name}: loss, {name}", rates["neft_ray"], rate, "real tokens/s")
-        for name, rate in rates.items()
-        if name != "neft_ray"
+        higher_is_better(f"{given.name}: loss, {name}", rate[OURS], rate[name], "real tokens/s")
+        for name in peers
     ]
 
 
-def one_by_one(model: Any, prompts: list[list[int]], longest: int, cache: bool) -> None:
+def one_by_one(model: Any, prompts: list[list[int]], cache: bool) -> None:
     """Answer prompts in a loop, as examples show it."""
     for prompt in prompts:
         tokens = torch.tensor([prompt])
         model.generate(
             input_ids=tokens,
             attention_mask=torch.ones_like(tokens),
-            max_new_tokens=longest,
+            max_new_tokens=MAX_NEW_TOKENS,
             do_sample=False,
             use_cache=cache,
             repetition_penalty=REPETITION_PENALTY,
@@ -110,27 +108,18 @@ def one_by_one(model: Any, prompts: list[list[int]], longest: int, cache: bool) 
 
 def generation(given: Task, engine: Engine, repeats: int) -> list[Row]:
     """Compare answers to held-out rows."""
-    config = given.config.with_values({"data.max_length_tokens": 128})
-    prompts = []
-    for row in islice(given.data.rows(Split.REPORT), NUM_ANSWERS):
-        start, stop = given.data.offsets[row], given.data.offsets[row + 1]
-        first = int(given.data.supervised[start:stop].argmax())
-        prompts.append(given.data.tokens[start : start + first].tolist())
-    model = engine.plain.model
-    players: dict[str, Callable[[], object]] = {
-        "neft_ray": lambda: answer_rows(engine, given.data, config, NUM_ANSWERS),
-        "row by row": partial(one_by_one, model, prompts, 128, True),
-        "row by row, no cache": partial(one_by_one, model, prompts, 128, False),
+    config = given.config.with_values({"data.max_length_tokens": MAX_NEW_TOKENS})
+    rows = given.data.rows(Split.REPORT)[:NUM_ANSWERS]
+    prompts = [prompt_tokens(given.data, row).tolist() for row in rows]
+    model, what = engine.plain.model, f"{NUM_ANSWERS} answers"
+    peers: Peers = {
+        "row by row": partial(one_by_one, model, prompts, True),
+        "row by row, no cache": partial(one_by_one, model, prompts, False),
     }
-    times = dict(zip(players, interleaved(list(players.values()), repeats), strict=True))
-    for name, found in times.items():
-        print(spread(f"{NUM_ANSWERS} answers: {name}", found))
-    seconds = {name: median(found) for name, found in times.items()}
-    return [
-        lower_is_better(f"{NUM_ANSWERS} answers: {name}", seconds["neft_ray"], found, "s")
-        for name, found in seconds.items()
-        if name != "neft_ray"
-    ]
+    seconds = race(
+        what, lambda: answer_rows(engine, given.data, config, NUM_ANSWERS), peers, repeats
+    )
+    return [lower_is_better(f"{what}: {name}", seconds[OURS], seconds[name], "s") for name in peers]
 
 
 @torch.no_grad()
@@ -143,11 +132,11 @@ def main() -> None:
     found: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         both = tasks(given.data.resolve(), Path(folder), given.rows, "bucketed")
-        for task in both:
-            engine = build_engine(task.config, BaseModels(), torch.device("cpu"))
+        engines = [build_engine(task.config, BaseModels(), torch.device("cpu")) for task in both]
+        for task, engine in zip(both, engines, strict=True):
             engine.module.eval()
             found += evaluation(task, engine, Path(folder), given.repeats)
-        found += generation(task, engine, given.repeats)  # the pretrained one
+        found += generation(both[-1], engines[-1], given.repeats)
     finish(found, Arguments(given.repeats, given.json))
 
 

@@ -13,25 +13,17 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from itertools import islice
 from pathlib import Path
 from statistics import median
 
-import torch
-from torch import distributed
 from torch.multiprocessing.spawn import start_processes
 
 from benchmarks.common import Arguments, Row, finish, higher_is_better, lower_is_better, parser
 from benchmarks.plays import play_ours
 from benchmarks.scale import KINDS, config_of, replay
-from benchmarks.synthetic import random_data, write_llama
-from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
+from benchmarks.synthetic import random_data, training, workers, write_llama
 from neft_ray.cores import use_cores
-from neft_ray.noise import EmbeddingNoise
-from neft_ray.strategy.models import BaseModels
-from neft_ray.strategy.registry import build_engine
-from neft_ray.train.loop import train
 
 TOKENS_PER_STEP = 4096
 SIZES = {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4}
@@ -90,26 +82,14 @@ class Load:
 def work(rank: int, folder: str, load: Load, repeats: int) -> None:
     """Train as one of the workers; rank 0 writes down the tokens per second."""
     use_cores(1)
-    distributed.init_process_group(
-        "gloo",
-        init_method=f"file://{folder}/meeting",
-        rank=rank,
-        world_size=load.workers,
-        timeout=timedelta(seconds=600),
-    )
-    trial = TrialConfig(
-        model=ModelConfig(path=f"{folder}/model"), data=DataConfig(train="builtin:tales")
-    )
-    sizes = {"size_examples": TOKENS_PER_STEP // load.length, "micro_tokens": load.micro_tokens}
-    config = trial.with_values(
-        {f"batch.{key}": value for key, value in sizes.items()}
-        | {"noise.alpha": 5.0, "training.epochs": 100, "batch.kind": "packed"}
-    )
-    engine = build_engine(config, BaseModels(), torch.device("cpu"))
-    noise, times = EmbeddingNoise.of(config.noise, 0), []
-    data = random_data(4 * TOKENS_PER_STEP // load.length, load.length, load.vocabulary)
-    with noise.attached(engine.plain.embedding):
-        steps = train(engine, data, noise, config)
+    rows, times = TOKENS_PER_STEP // load.length, []
+    data = random_data(4 * rows, load.length, load.vocabulary)
+    sizes = {"size_examples": rows, "micro_tokens": load.micro_tokens, "kind": "packed"}
+    values = {f"batch.{key}": value for key, value in sizes.items()}
+    with (
+        workers(folder, rank, load.workers),
+        training(f"{folder}/model", data, values) as (_, steps),
+    ):
         next(steps)
         for _ in range(repeats):
             start = time.perf_counter()
@@ -117,8 +97,6 @@ def work(rank: int, folder: str, load: Load, repeats: int) -> None:
             times.append(time.perf_counter() - start)
     if rank == 0:
         Path(folder, "rate.json").write_text(json.dumps(TOKENS_PER_STEP / median(times)))
-    engine.close()
-    distributed.destroy_process_group()
 
 
 def rate(load: Load, repeats: int) -> float:
@@ -130,7 +108,7 @@ def rate(load: Load, repeats: int) -> float:
         return float(json.loads(Path(folder, "rate.json").read_text()))
 
 
-def training(repeats: int) -> list[Panel]:
+def throughput(repeats: int) -> list[Panel]:
     """Return the plots of tokens per second."""
     panels = [
         ("workers", "workers", [Load(workers=n) for n in (1, 2)]),
@@ -203,7 +181,7 @@ def main() -> None:
     options = parser(__doc__ or "", repeats=3)
     options.add_argument("--plot", type=Path, metavar="FILE", help="draw a PNG there")
     given = options.parse_args()
-    panels = [*training(given.repeats), *driver(), memory()]
+    panels = [*throughput(given.repeats), *driver(), memory()]
     for panel in panels:
         found = ", ".join(f"{value}: {cost:.4g}" for value, cost in panel.points.items())
         print(f"{panel.title} ({panel.up}): {found}")

@@ -14,18 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-import torch
 from torch.multiprocessing.spawn import start_processes
 
 from benchmarks.common import Row, arguments, finish, higher_is_better
-from benchmarks.synthetic import random_data, write_llama
-from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
+from benchmarks.synthetic import random_data, training, write_llama
 from neft_ray.cores import use_cores
 from neft_ray.model import resolve_path
-from neft_ray.noise import EmbeddingNoise
-from neft_ray.strategy.models import BaseModels
-from neft_ray.strategy.registry import build_engine
-from neft_ray.train.loop import train
 
 SIZES = {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4}
 LENGTH, ROWS_PER_STEP = 128, 16
@@ -50,18 +44,10 @@ class Load:
 def work(number: int, folder: str, load: Load, trials: int, threads: int) -> None:
     """Train as one of the trials; write down when each step ended."""
     use_cores(threads)
-    trial = TrialConfig(model=ModelConfig(path=load.model), data=DataConfig(train="builtin:tales"))
+    data, ends = random_data(4 * ROWS_PER_STEP, LENGTH, load.vocabulary), []
     sizes = {"size_examples": ROWS_PER_STEP, "micro_tokens": 4096, "kind": "packed"}
-    config = trial.with_values(
-        {f"batch.{key}": value for key, value in sizes.items()}
-        | {"noise.alpha": 5.0, "training.epochs": 1000}
-    )
-    engine = build_engine(config, BaseModels(), torch.device("cpu"))
-    noise, ends = EmbeddingNoise.of(config.noise, 0), []
-    with noise.attached(engine.plain.embedding):
-        steps = train(
-            engine, random_data(4 * ROWS_PER_STEP, LENGTH, load.vocabulary), noise, config
-        )
+    values = {f"batch.{key}": value for key, value in sizes.items()}
+    with training(load.model, data, values) as (_, steps):
         next(steps)
         Path(folder, f"ready-{number}").touch()
         while not all(Path(folder, f"ready-{other}").exists() for other in range(trials)):
@@ -70,7 +56,6 @@ def work(number: int, folder: str, load: Load, trials: int, threads: int) -> Non
             next(steps)
             ends.append(time.time())
     Path(folder, f"ends-{number}.json").write_text(json.dumps(ends))
-    engine.close()
 
 
 def rate(load: Load, trials: int, threads: int) -> float:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import distributed
 
+from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
 from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
+from neft_ray.noise import EmbeddingNoise
+from neft_ray.strategy.base import Engine
+from neft_ray.strategy.models import BaseModels
+from neft_ray.strategy.registry import build_engine
+from neft_ray.train.loop import train
 
 
 def write_llama(
@@ -40,3 +50,37 @@ def random_data(num_rows: int, length: int, vocabulary: int, targets: float = 1.
     offsets = np.arange(num_rows + 1) * length
     are_targets = np.tile(np.arange(length) >= (1 - targets) * length, num_rows)
     return TokenizedData(tokens, are_targets, offsets, splits, {})
+
+
+@contextmanager
+def workers(folder: str, rank: int, world: int) -> Iterator[None]:
+    """Be one of the workers that train together; they meet in a folder."""
+    distributed.init_process_group(
+        "gloo",
+        init_method=f"file://{folder}/meeting",
+        rank=rank,
+        world_size=world,
+        timeout=timedelta(seconds=600),
+    )
+    yield
+    distributed.destroy_process_group()
+
+
+@contextmanager
+def training(
+    model: str, data: TokenizedData, values: Mapping[str, Any]
+) -> Iterator[tuple[Engine, Iterator[dict[str, float]]]]:
+    """Yield an engine and its training steps, with α = 5 and more epochs than are needed.
+
+    Args:
+        model: A folder.
+        data: The rows.
+        values: Further settings of the trial.
+    """
+    trial = TrialConfig(model=ModelConfig(path=model), data=DataConfig(train="builtin:tales"))
+    config = trial.with_values({"noise.alpha": 5.0, "training.epochs": 1000, **values})
+    engine = build_engine(config, BaseModels(), torch.device("cpu"))
+    noise = EmbeddingNoise.of(config.noise, 0)
+    with noise.attached(engine.plain.embedding):
+        yield engine, train(engine, data, noise, config)
+    engine.close()

@@ -24,7 +24,8 @@ from benchmarks.rows import Rows, labelled
 ALPHA = 5.0
 
 
-def _load(folder: Path) -> tuple[Any, Any]:
+def load(folder: Path) -> tuple[Any, Any]:
+    """Return a model in float32 and its tokenizer, which can pad."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32), tokenizer
@@ -57,7 +58,7 @@ def _timed(trainer: Any) -> float:
 
 def _trl(**more: Any) -> Callable[[Path, Rows, int, int], float]:
     def run(folder: Path, rows: Rows, rows_per_step: int, max_tokens: int) -> float:
-        model, tokenizer = _load(folder)
+        model, tokenizer = load(folder)
         data = Dataset.from_dict(
             {
                 "input_ids": [tokens for tokens, _ in rows],
@@ -81,7 +82,7 @@ def _trl(**more: Any) -> Callable[[Path, Rows, int, int], float]:
 
 
 def _transformers(folder: Path, rows: Rows, rows_per_step: int, max_tokens: int) -> float:
-    model, tokenizer = _load(folder)
+    model, tokenizer = load(folder)
     data = Dataset.from_list(labelled(rows))
     with tempfile.TemporaryDirectory() as output:
         options = TrainingArguments(

@@ -54,13 +54,13 @@ def answer_rows(engine: Engine, data: TokenizedData, config: TrialConfig, num: i
     tokenizer = load_tokenizer(config.model)
     model: Any = engine.plain.model
     context = getattr(model.config, "max_position_embeddings", sys.maxsize)
-    room = context - max((len(_prompt(data, row)) for row in rows), default=0)
+    room = context - max((len(prompt_tokens(data, row)) for row in rows), default=0)
     max_tokens = max(1, min(config.data.max_length_tokens, room))
     ends = _end_tokens(model, tokenizer)
     engine.module.eval()
     mine: list[Answer] = []
     for batch in _batches(rows, engine.rank, engine.world):
-        prompts = [_prompt(data, row) for row in batch]
+        prompts = [prompt_tokens(data, row) for row in batch]
         found = _generate(engine, prompts, ends, max_tokens)
         for row, prompt, tokens in zip(batch, prompts, found, strict=True):
             has_ended = bool(np.isin(tokens[-1:], ends).any())
@@ -86,7 +86,7 @@ def _batches(rows: Sequence[int], rank: int, world: int) -> Iterator[list[int]]:
         yield share or [rows[start]]
 
 
-def _prompt(data: TokenizedData, row: int) -> Tokens:
+def prompt_tokens(data: TokenizedData, row: int) -> Tokens:
     """Return a row's tokens before its first answer."""
     start, stop = data.offsets[row], data.offsets[row + 1]
     num = int(data.supervised[start:stop].argmax())

@@ -67,7 +67,8 @@ def trials_per_gpu(predictor: Predictor, room: Room) -> int:
     if room.size is None or workers.gpus != 1 or workers.num != 1:
         return 1
     one = predictor.of(predictor.config).device + PROCESS_BYTES
-    return max(1, min(int(room.size // one), num_cores() // workers.cpus))
+    cores = num_cores() // max(1, torch.cuda.device_count())
+    return max(1, min(int(room.size // one), cores // workers.cpus))
 
 
 def problem(where: str, predictor: Predictor, room: Room) -> Problem | None:

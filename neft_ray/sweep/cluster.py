@@ -81,7 +81,7 @@ def ray_cluster(address: str | None) -> Iterator[Cluster]:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if address == LOCAL:
         options |= {"num_cpus": num_cores(), "dashboard_host": "127.0.0.1"}
-        # Ray Train's clean-up after a killed slot asks the dashboard.
+        # Ray Train's clean-up after a killed controller, which `train` has, asks the dashboard.
         options["include_dashboard"] = True
         # One machine is not preempted: one process less to start per slot.
         os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")

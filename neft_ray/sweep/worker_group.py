@@ -42,8 +42,8 @@ def new_mailbox(max_failures: int, warm: bool = True) -> Any:
 def remove_placement_groups(markers: Collection[int]) -> None:
     """Remove the placement groups of workers that were started with one of the markers.
 
-    Ray Train's own clean-up knows a placement group only once all its workers have started: that
-    of a controller killed earlier would hold its resources until the whole job ends.
+    That of a slot that was killed would hold its resources until the whole job ends. Ray Train's
+    own clean-up, which a slot does without, knows it only once all its workers have started.
     """
     for hex_id, entry in placement_group_table().items():
         bundles = entry["bundles"].values()

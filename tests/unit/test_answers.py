@@ -88,7 +88,7 @@ def test_references_are_the_datas_own_first_answers(tokenizer):
     tokens, targets = np.arange(10, 20, dtype=np.int32), np.zeros(10, dtype=np.bool_)
     targets[[3, 4, 5, 8]] = True  # two answers
     data = SimpleNamespace(tokens=tokens, supervised=targets, offsets=np.array([0, 10]))
-    assert module._prompt(data, 0).tolist() == [10, 11, 12]
+    assert module.prompt_tokens(data, 0).tolist() == [10, 11, 12]
     assert module._reference(data, 0).tolist() == [13, 14, 15]
 
 
