@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
+from torch.serialization import set_crc32_options
 
 from neft_ray.config.trial import TrialConfig
 from neft_ray.model import SupervisedLM
@@ -83,6 +84,8 @@ class DataParallel(TorchEngine):
 
 def _write(weights: dict[str, Tensor], optimizer: dict[str, Any], folder: Path) -> list[Path]:
     files = [folder / WEIGHTS_FILE, folder / OPTIMIZER_FILE]
+    # train/contents.py has a checksum of every file, a faster one. The setting is this thread's.
+    set_crc32_options(False)
     with writing(folder):
         save_file({name: p.cpu() for name, p in weights.items()}, files[0])
         torch.save(optimizer, files[1])

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.serialization import set_crc32_options
 
 from neft_ray.config.trial import TrialConfig
 from neft_ray.strategy.base import Engine
@@ -44,5 +43,4 @@ def build_engine(config: TrialConfig, models: BaseModels, device: torch.device) 
         UserError: If this machine or the model lacks what the strategy needs.
     """
     check_machine(config)
-    set_crc32_options(False)  # of torch.save: train/contents.py has a checksum of every file
     return strategy_of(config.strategy.kind).build(config, models, device)
