@@ -19,7 +19,7 @@ import torch
 
 from neft_ray.config.load import load_sweep
 from neft_ray.config.trial import TrialConfig
-from neft_ray.data.prepare import TokenizedData
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.noise import EmbeddingNoise
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine

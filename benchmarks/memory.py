@@ -20,7 +20,7 @@ import torch
 from torch import distributed, multiprocessing
 
 from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
-from neft_ray.data.prepare import TokenizedData
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.memory.live import LiveBytes
 from neft_ray.memory.predict import Predictor
 from neft_ray.noise import EmbeddingNoise

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
+from neft_ray.data.tokenized import TokenizedData
 
 IGNORED = -100
 Rows = list[tuple[list[int], list[bool]]]

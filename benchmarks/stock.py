@@ -19,8 +19,8 @@ from typing import Any
 import torch
 
 from benchmarks.rows import IGNORED, labelled, rows_of
-from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
+from neft_ray.data.tokenized import TokenizedData
 
 STEP_FILE, REPORT_FILE = "steps.jsonl", "reports.jsonl"
 EVAL_ROWS = 32

@@ -13,8 +13,8 @@ import torch
 from torch import distributed
 
 from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
-from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.noise import EmbeddingNoise
 from neft_ray.strategy.base import Engine
 from neft_ray.strategy.models import BaseModels

@@ -32,8 +32,8 @@ from benchmarks.trainers import PEERS
 from neft_ray.config.load import parse_sweep
 from neft_ray.config.trial import TrialConfig
 from neft_ray.cores import use_cores
-from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.noise import EmbeddingNoise
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine

@@ -18,7 +18,7 @@ from neft_ray.lora import add_adapter, merged
 from neft_ray.model import load_model, load_tokenizer
 from neft_ray.run_directory import RunDirectory, trial_name
 from neft_ray.strategy.registry import strategy_of
-from neft_ray.train import checkpoint
+from neft_ray.train import stored
 from neft_ray.train.contents import altered, damage
 
 
@@ -55,7 +55,7 @@ def export_trial(
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise bad_input(target, "is not an empty folder", "choose a new folder")
     step = _best_step(run, record)
-    folder = checkpoint.folder_of(run.checkpoints(record.number), step)
+    folder = stored.fetched(run.checkpoints(record.number), step)
     model = _tuned_model(folder, config, adapter)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def _tuned_model(folder: Path, config: TrialConfig, adapter: bool) -> Any:
 
 def _best_step(run: RunDirectory, record: TrialRecord) -> int:
     """Return the step with the lowest select loss among the checkpoints that are left."""
-    left = set(checkpoint.steps_in(run.checkpoints(record.number)))
+    left = set(stored.steps_in(run.checkpoints(record.number)))
     reports = [
         report
         for report in record.reports

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from neft_ray.errors import StorageError, bad_input
+from neft_ray.pieces import PiecesOfFile
 
 Event = dict[str, Any]
 Phase = Literal["search", "finalist"]
@@ -180,14 +181,23 @@ def reduce_events(events: Iterable[Event]) -> dict[int, TrialRecord]:
 
 
 class Journal:
-    """Appends events to a file, each on disk before it takes effect."""
+    """Appends events to a file, each on disk before it takes effect.
+
+    In a working copy (working_copy.py) each is in the bucket too by then.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Open the file, cutting off a last line left incomplete by a crash."""
+        """Open the file, cutting off a last line left incomplete by a crash.
+
+        Raises:
+            StorageError: If the bucket of a working copy does not answer.
+        """
         self._path = path
         complete = path.read_bytes().rfind(b"\n") + 1 if path.exists() else 0
         self._file = path.open("ab")
         self._file.truncate(complete)
+        self._sent = PiecesOfFile(path)
+        self._sent.send()
 
     def append(self, event: str, **fields: Any) -> Event:
         """Write an event with the present time and return it.
@@ -212,6 +222,7 @@ class Journal:
             os.fsync(self._file.fileno())
         except OSError as error:
             raise StorageError.of(self._path, error) from error
+        self._sent.send()
         return entries
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ class Order:
     number: int
     config_json: str
     trial_folder: str
+    """A place, as are the other folders: see `working_copy.here`."""
     data_folder: str
     with_report: bool
     """Evaluate the report split too: finalists only."""

@@ -15,6 +15,8 @@ from typing import Any
 from neft_ray import __version__
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import UserError, bad_input
+from neft_ray.run_in_bucket import JOURNAL_FILE, driven, fetch_manifests, fetch_run
+from neft_ray.working_copy import here
 
 CANCEL_FILE = "cancel"
 """Put into a trial's folder, it ends the trial within a step."""
@@ -44,7 +46,7 @@ class RunDirectory:
     @property
     def journal_file(self) -> Path:
         """Every suggestion, report, decision and end, in order."""
-        return self.root / "journal.jsonl"
+        return self.root / JOURNAL_FILE
 
     @property
     def log_file(self) -> Path:
@@ -55,6 +57,11 @@ class RunDirectory:
     def owner_file(self) -> Path:
         """Locked by the driver for as long as it lives; holds its process id."""
         return self.root / "driver.lock"
+
+    @property
+    def copied_from_file(self) -> Path:
+        """Where a copy comes from, a cluster's head; only copies have it."""
+        return self.root / "copied_from.json"
 
     @property
     def stop_file(self) -> Path:
@@ -131,6 +138,11 @@ class RunDirectory:
         Raises:
             UserError: If another driver owns it.
         """
+        with self._locked(), driven(self.root):
+            yield
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
         with self.owner_file.open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -150,16 +162,21 @@ def trial_name(number: int) -> str:
     return f"t{number:03d}"
 
 
-def create_run(storage: Path, sweep_name: str) -> RunDirectory:
-    """Make a new run directory `<storage>/<sweep name>-<time>`.
+def create_run(storage: Path, sweep_name: str, name: str | None = None) -> RunDirectory:
+    """Make a new run directory.
+
+    Args:
+        storage: The folder that holds every run.
+        sweep_name: The sweep's name.
+        name: The folder's name; None: `<sweep name>-<time>`.
 
     Raises:
-        UserError: If the storage folder cannot be written.
+        UserError: If the storage folder cannot be written, or has a run of that name.
     """
-    stamp = time.strftime("%Y%m%d-%H%M%S")
+    stamp = f"{sweep_name}-{time.strftime('%Y%m%d-%H%M%S')}"
     try:
-        for suffix in ("", *(f"-{n}" for n in range(2, 100))):
-            root = storage / f"{sweep_name}-{stamp}{suffix}"
+        for each in (name,) if name else (stamp, *(f"{stamp}-{n}" for n in range(2, 100))):
+            root = storage / each
             try:
                 root.mkdir(parents=True)
             except FileExistsError:
@@ -171,6 +188,8 @@ def create_run(storage: Path, sweep_name: str) -> RunDirectory:
             return run
     except OSError as error:
         raise bad_input(storage, f"cannot be written ({error})", "choose another storage") from None
+    if name:
+        raise bad_input(storage / name, "is there already", "choose another --run-name")
     raise bad_input(storage, "has a hundred runs of this second", "wait a moment")
 
 
@@ -183,12 +202,15 @@ def find_runs(storage: Path) -> list[RunDirectory]:
         except UserError:
             return 0.0, run.name
 
+    fetch_manifests(storage)
     found = [RunDirectory(path.parent.resolve()) for path in storage.glob("*/manifest.json")]
     return sorted(found, key=age)
 
 
 def find_run(reference: str, storage: Path) -> RunDirectory:
-    """Return the run meant by a path, a name in `storage`, or `latest`.
+    """Return the run meant by a path, a bucket's URI, a name in `storage`, or `latest`.
+
+    Of one in a bucket, this machine then has all but checkpoints.
 
     Raises:
         UserError: If there is none, or it was written by an incompatible version.
@@ -197,9 +219,11 @@ def find_run(reference: str, storage: Path) -> RunDirectory:
         runs = find_runs(storage)
         if not runs:
             raise bad_input(storage, "has no runs", "start one with `neft-ray sweep`")
+        fetch_run(runs[-1].root)
         _refuse_other_version(runs[-1])
         return runs[-1]
-    for candidate in (Path(reference), storage / reference):
+    for candidate in (here(reference), storage / reference):
+        fetch_run(candidate)
         if (candidate / "manifest.json").is_file():
             run = RunDirectory(candidate.resolve())
             _refuse_other_version(run)

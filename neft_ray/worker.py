@@ -8,7 +8,6 @@ import math
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,12 @@ import torch
 
 from neft_ray.config.trial import TrialConfig
 from neft_ray.cores import use_cores
-from neft_ray.data.prepare import TokenizedData
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.errors import StorageError, UserError
 from neft_ray.generate import measure_answers
 from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, FAILED, HALTED, STOPPED
 from neft_ray.noise import regularised
 from neft_ray.order import Order
-from neft_ray.run_directory import CANCEL_FILE
 from neft_ray.strategy.base import Engine
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
@@ -34,8 +32,9 @@ from neft_ray.train.checkpoint import load_latest
 from neft_ray.train.contents import State
 from neft_ray.train.loop import num_steps, tokens_trained, train
 from neft_ray.train.metrics import evaluate
-from neft_ray.train.outputs import metrics_log
+from neft_ray.train.outputs import metrics_log, own_files
 from neft_ray.train.reports import Reports
+from neft_ray.working_copy import Pushing, here, pull
 
 logger = logging.getLogger("neft_ray")
 
@@ -47,6 +46,7 @@ class Link:
         self._mailbox = mailbox
         self._process = uuid.uuid4().hex
         self._stop_ref: Any = None
+        self._stop_status = ""
 
     def take(self) -> Order | None:
         """Wait for the next trial; None when the slot closes."""
@@ -54,7 +54,7 @@ class Link:
         if fields is None:
             return None
         order = Order(**fields)
-        self._stop_ref = self._mailbox.wait_for_stop.remote(order.number)
+        self._stop_ref, self._stop_status = self._mailbox.wait_for_stop.remote(order.number), ""
         return order
 
     def report(self, engine: Engine, number: int, state: State) -> bool:
@@ -63,23 +63,27 @@ class Link:
         if engine.rank == 0:
             there = self._mailbox.report
             stops = ray.get(there.remote(self._process, number, state.step, state.metrics))
-        return agreed(engine, stops)
+        return agreed(engine, stops)[0]
 
-    def should_stop(self, engine: Engine) -> bool:
-        """Return whether the slot asked to stop in the meantime."""
-        ready, _ = ray.wait([self._stop_ref], timeout=0)
-        return agreed(engine, bool(ready))
+    def should_stop(self, engine: Engine) -> str:
+        """Return `stopped` or `cancelled` if the slot asked for it meanwhile, else nothing."""
+        if not self._stop_status and ray.wait([self._stop_ref], timeout=0)[0]:
+            self._stop_status = ray.get(self._stop_ref)
+        wishes = (STOPPED, CANCELLED)
+        stop, cancel = agreed(engine, *(self._stop_status == wish for wish in wishes))
+        return CANCELLED if cancel else STOPPED if stop else ""
 
     def ended(self, status: str, reason: str) -> None:
         """Say that the trial is over."""
         ray.get(self._mailbox.ended.remote(self._process, status, reason))
 
 
-def agreed(engine: Engine, here: bool) -> bool:
-    """Return whether something holds on any rank: the same answer on all of them."""
+def agreed(engine: Engine, *hold: bool) -> list[bool]:
+    """Return which of some things hold on any rank: the same answer on all of them."""
     if engine.world == 1:
-        return here
-    return bool(engine.sum_over_ranks(torch.tensor([float(here)])) > 0)
+        return list(hold)
+    sums = engine.sum_over_ranks(torch.tensor([float(it) for it in hold]))
+    return [float(total) > 0 for total in sums]
 
 
 def run(options: dict[str, Any]) -> None:
@@ -87,23 +91,20 @@ def run(options: dict[str, Any]) -> None:
     link, models = Link(options["mailbox"]), BaseModels()
     use_cores(options["cpus"])
     while (order := link.take()) is not None:
-        folder = Path(order.trial_folder)
-        with _alone(folder / f"worker-{_rank()}.lock"), _log_to(folder / f"log-{_rank()}.txt"):
-            try:
-                with naming_the_lost():
-                    status, reason = run_trial(order, link, models)
-            except UserError as error:
-                logger.exception("trial %d failed", order.number)
-                if _rank() == 0:
-                    link.ended(HALTED if isinstance(error, StorageError) else FAILED, str(error))
-                if options["num_workers"] > 1:
-                    raise  # the other ranks may wait for this one: Ray Train starts all anew
-                continue
+        try:
+            with _in_folder(here(order.trial_folder)) as pushing, naming_the_lost():
+                status, reason = run_trial(order, link, models, pushing)
+        except UserError as error:
             if _rank() == 0:
-                link.ended(status, reason)
+                link.ended(HALTED if isinstance(error, StorageError) else FAILED, str(error))
+            if options["num_workers"] > 1:
+                raise  # the other ranks may wait for this one: Ray Train starts all anew
+            continue
+        if _rank() == 0:
+            link.ended(status, reason)
 
 
-def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
+def run_trial(order: Order, link: Link, models: BaseModels, pushing: Pushing) -> tuple[str, str]:
     """Train one trial from its newest checkpoint and return its status and the reason.
 
     Returns:
@@ -113,18 +114,26 @@ def run_trial(order: Order, link: Link, models: BaseModels) -> tuple[str, str]:
     config = TrialConfig.model_validate_json(order.config_json)
     torch.manual_seed(config.training.seed)
     with closing(build_engine(config, models, _device(config))) as engine:
-        return _run_on(engine, order, config, link)
+        return _run_on(engine, order, config, link, pushing)
 
 
-def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tuple[str, str]:
-    folder, training = Path(order.trial_folder), config.training
-    data = TokenizedData.load(Path(order.data_folder))
-    report = partial(link.report, engine, order.number)
+def _run_on(
+    engine: Engine, order: Order, config: TrialConfig, link: Link, pushing: Pushing
+) -> tuple[str, str]:
+    folder, training = here(order.trial_folder), config.training
+    data_folder = here(order.data_folder)
+    pull(data_folder)
+    data = TokenizedData.load(data_folder)
+
+    def report(state: State) -> bool:
+        pushing.push()
+        return link.report(engine, order.number, state)
+
     reports = Reports(engine, folder / "checkpoints", training.async_checkpoints, report)
     state = load_latest(engine, folder / "checkpoints", config.config_hash)
     begin = state
     if begin is None and order.origin:
-        begin = load_latest(engine, Path(order.origin), order.origin_hash)
+        begin = load_latest(engine, here(order.origin), order.origin_hash)
     done, last = (begin.step if begin else 0), num_steps(data, config)
     logger.info("trial %d: step %d of %d, %s", order.number, done, last, order.config_json)
     system = SystemMetrics()
@@ -157,10 +166,10 @@ def _run_on(engine: Engine, order: Order, config: TrialConfig, link: Link) -> tu
                     return STOPPED, ""
                 if not math.isfinite(results["select_loss"]):
                     return DIVERGED, f"the select loss is not finite at step {step}"
-            elif reports.poll() or link.should_stop(engine):
+            elif reports.poll():
                 return STOPPED, ""
-            if step < last and agreed(engine, (folder / CANCEL_FILE).exists()):
-                return CANCELLED, f"by hand at step {step}"
+            elif status := link.should_stop(engine):
+                return status, f"by hand at step {step}" if status == CANCELLED else ""
     return COMPLETED, ""
 
 
@@ -177,6 +186,21 @@ def _rank() -> int:
     from ray.train import get_context
 
     return int(get_context().get_world_rank())
+
+
+@contextmanager
+def _in_folder(folder: Path) -> Iterator[Pushing]:
+    """Work in a trial's folder: alone, with a log, and with what is written sent to its bucket."""
+    own = own_files(_rank())
+    folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder / f"worker-{_rank()}.lock"):
+        pull(folder, own)
+        with _log_to(folder / f"log-{_rank()}.txt"), Pushing(folder, own) as pushing:
+            try:
+                yield pushing
+            except UserError:
+                logger.exception("the trial failed")
+                raise
 
 
 @contextmanager

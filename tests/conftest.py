@@ -40,3 +40,29 @@ def two_ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("two_ranks")
     torch.multiprocessing.spawn(as_rank, (str(folder),), nprocs=2, daemon=True)
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def bucket_uri():
+    """The URI of a bucket on a real S3 server."""
+    from tests.unit.bucket_server import s3_server
+
+    with s3_server() as uri:
+        yield uri
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """Return `machine(name)`, which goes on as another machine."""
+
+    def become(name):
+        monkeypatch.setenv("NEFT_RAY_SCRATCH", str(tmp_path / name))
+
+    become("first")
+    return become
+
+
+@pytest.fixture
+def place(bucket_uri, request):
+    """A folder of the bucket for one test alone."""
+    return f"{bucket_uri}/{request.node.name}".replace("[", "-").replace("]", "")

@@ -19,12 +19,16 @@ TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FIL
 LAYERS = [
     "__init__ cores errors schedules system_metrics textstats",
     "config",
-    "noise data optim tracking journal run_directory lora",
+    "bucket noise optim lora",
+    "working_copy",
+    "pieces",
+    "run_in_bucket",
+    "data tracking journal run_directory",
     "model",  # above data: its loss reads micro-batches
     "strategy",  # above model: an engine holds one
     "train generate memory order",
     "worker export",
-    "sweep plan report",
+    "sweep plan report launch",
     "pipeline terminal cost",
     "cli",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from neft_ray.cli.options import DEFAULT_STORAGE, Run, Storage
+from neft_ray.cli.options import DEFAULT_STORAGE, Cluster, Run, Storage
 from neft_ray.cli.view import trials_table
 from neft_ray.config.load import load_sweep
 from neft_ray.cost.pace import Pace
@@ -45,9 +46,11 @@ def ls(storage: Storage = DEFAULT_STORAGE) -> None:
     Console().print(table)
 
 
-def status(run: Run = "latest", storage: Storage = DEFAULT_STORAGE) -> None:
+def status(
+    run: Run = "latest", storage: Storage = DEFAULT_STORAGE, cluster: Cluster = None
+) -> None:
     """Show a run's trials."""
-    found = find_run(run, storage)
+    found = _found(run, storage, cluster)
     console = Console()
     events = list(read_events(found.journal_file))
     records = reduce_events(events)
@@ -61,9 +64,10 @@ def logs(
     run: Run = "latest",
     trial: Annotated[str | None, typer.Option(help="A trial, such as t007.")] = None,
     storage: Storage = DEFAULT_STORAGE,
+    cluster: Cluster = None,
 ) -> None:
     """Print the driver's log, or a trial's."""
-    found = find_run(run, storage)
+    found = _found(run, storage, cluster)
     files = [found.log_file]
     if trial is not None:
         files = sorted((found.root / "trials" / trial).glob("log-*.txt"))
@@ -77,8 +81,14 @@ def stop(
     run: Run = "latest",
     trial: Annotated[str | None, typer.Option(help="Only this trial, for good.")] = None,
     storage: Storage = DEFAULT_STORAGE,
+    cluster: Cluster = None,
 ) -> None:
     """Stop a sweep within a step, to be resumed; or one of its trials, for good."""
+    if cluster is not None:
+        from neft_ray.cli.remote import stop_there
+
+        stop_there(cluster, run, trial)
+        return
     found = find_run(run, storage)
     if trial is not None:
         _cancel(found, trial)
@@ -105,6 +115,7 @@ def report(
         Path | None,
         typer.Option(help="Where several are compared; default: <storage>/comparison."),
     ] = None,
+    cluster: Cluster = None,
 ) -> None:
     """Write a run's report anew and print its findings; of several runs, compare them.
 
@@ -112,7 +123,7 @@ def report(
     """
     from neft_ray.report import compare_runs, summary_lines, write_report
 
-    found = [find_run(run, storage) for run in runs or ["latest"]]
+    found = [_found(run, storage, cluster) for run in runs or ["latest"]]
     if len(found) > 1:
         folder = out or storage / "comparison"
         for line in compare_runs(found, folder):
@@ -129,8 +140,17 @@ def report(
 def ui(
     storage: Storage = DEFAULT_STORAGE,
     port: Annotated[int, typer.Option(help="A free port on loopback.")] = 5000,
+    cluster: Cluster = None,
 ) -> None:
-    """Open the MLflow UI on this storage, on loopback only; name the newest run's views."""
+    """Open the MLflow UI on this storage, on loopback only; name the newest run's views.
+
+    Of a cluster: that of its MLflow server and Ray's dashboard, through ssh.
+    """
+    if cluster is not None:
+        from neft_ray.cli.remote import ui_there
+
+        ui_there(cluster, port)
+        return
     from neft_ray.tracking.address import Address, ui_command
     from neft_ray.tracking.views import view_links
 
@@ -145,6 +165,15 @@ def ui(
 
 
 COMMANDS = [ls, status, logs, stop, report, ui]
+
+
+def _found(run: str, storage: Path, cluster: Path | None) -> RunDirectory:
+    """Return a run, of a cluster as a copy of its present state."""
+    if cluster is None:
+        return find_run(run, storage)
+    from neft_ray.cli.remote import copy_of
+
+    return copy_of(cluster, run, storage)
 
 
 def _cancel(run: RunDirectory, trial: str) -> None:
@@ -175,6 +204,10 @@ def _time_left(run: RunDirectory, events: list[Event], records: dict[int, TrialR
 
 
 def _state(run: RunDirectory) -> str:
-    if (pid := run.owner_pid) is not None:
+    if run.copied_from_file.exists():
+        there = json.loads(run.copied_from_file.read_text())
+        if there["owner_pid"] is not None:
+            return f"running (process {there['owner_pid']} on {there['head']})"
+    elif (pid := run.owner_pid) is not None:
         return f"running (process {pid})"
     return "finished" if is_finished(run.journal_file) else "stopped"

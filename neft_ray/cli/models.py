@@ -30,7 +30,7 @@ def export(
     """Write any trial as an ordinary Hugging Face folder. RAY_ADDRESS names where to rebuild."""
     from neft_ray.export import export_trial
     from neft_ray.pipeline.rebuild import rebuild_trial
-    from neft_ray.train.checkpoint import steps_in
+    from neft_ray.train.stored import steps_in
 
     found = find_run(run, storage)
     record = _record(found, trial)

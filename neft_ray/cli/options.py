@@ -7,8 +7,16 @@ from typing import Annotated
 
 import typer
 
+from neft_ray.working_copy import here
+
 Storage = Annotated[
-    Path, typer.Option("--storage", help="The folder that holds the runs.", show_default=True)
+    Path,
+    typer.Option(
+        "--storage",
+        parser=here,
+        metavar="PLACE",
+        help="The folder that holds the runs, or s3://… or gs://….",
+    ),
 ]
 Run = Annotated[str, typer.Argument(help="A run's folder or name, or 'latest'.")]
 Overrides = Annotated[
@@ -18,5 +26,12 @@ Overrides = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(help="A Ray cluster to join; default: RAY_ADDRESS, else this machine alone."),
+]
+Cluster = Annotated[
+    Path | None,
+    typer.Option("--cluster", help="The cluster file, for a run that was submitted to it."),
+]
+RunName = Annotated[
+    str | None, typer.Option(help="Of the run directory; default: the sweep's name and the time.")
 ]
 DEFAULT_STORAGE = Path("runs")

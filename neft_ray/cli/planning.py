@@ -21,11 +21,12 @@ from neft_ray.cost.text import size_text, time_text
 from neft_ray.errors import Problem, UserError
 from neft_ray.plan import Plan, make_plan
 from neft_ray.sweep.address import is_here
+from neft_ray.working_copy import here
 
 if TYPE_CHECKING:  # they load torch
     from neft_ray.cost.evaluation import EvaluationShare
     from neft_ray.cost.pace import Speed
-    from neft_ray.data.prepare import TokenizedData
+    from neft_ray.data.tokenized import TokenizedData
 
 Compare = Annotated[bool, typer.Option(help="Memory under all strategies and stages.")]
 Slots = Annotated[
@@ -85,12 +86,12 @@ class _Planned:
 
         if measured_on is not None:
             return measure(self.config, self.plan, measured_on)
-        return earlier_speed(self.config, Path(self.config.storage))
+        return earlier_speed(self.config, here(self.config.storage))
 
     def print_disk(self, console: Console, data: TokenizedData) -> Iterator[Problem]:
         from neft_ray.memory.predict import Predictor
 
-        config, storage = self.config, Path(self.config.storage)
+        config, storage = self.config, here(self.config.storage)
         try:
             sizes = Predictor(config.trial, data.summary["longest_tokens"]).sizes
         except UserError as error:

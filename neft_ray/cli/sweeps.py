@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from neft_ray.cli.options import Address, Overrides
+from neft_ray.cli.options import DEFAULT_STORAGE, Address, Overrides, RunName
 from neft_ray.config.load import load_sweep
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.errors import ExitCode, Problem, UserError, bad_input
@@ -19,6 +19,7 @@ from neft_ray.plan import make_plan
 from neft_ray.run_directory import RunDirectory, find_run
 from neft_ray.strategy.checks import sweep_problems
 from neft_ray.sweep.address import is_here
+from neft_ray.working_copy import here
 
 File = Annotated[Path | None, typer.Argument(help="A sweep file.", show_default=False)]
 Compare = Annotated[bool, typer.Option(help="Memory under all strategies and stages.")]
@@ -31,7 +32,7 @@ Resume = Annotated[
 def quickstart(overrides: Overrides = None) -> None:
     """Run the built-in sweep: a tiny pretrained model, α × learning rate, in minutes."""
     config = load_sweep(quickstart_file(), overrides or [])
-    _run("sweep", config, None, None)
+    _run("sweep", config, None)
 
 
 def validate(
@@ -58,17 +59,25 @@ def validate(
 
 
 def sweep(
-    file: File = None, overrides: Overrides = None, resume: Resume = None, address: Address = None
+    file: File = None,
+    overrides: Overrides = None,
+    resume: Resume = None,
+    address: Address = None,
+    run_name: RunName = None,
 ) -> None:
     """Search α, the learning rate or any other setting, with early stopping and two arms."""
-    _run("sweep", *_config_and_run(file, overrides, resume), address)
+    _run("sweep", *_config_and_run(file, overrides, resume), address, run_name)
 
 
 def train(
-    file: File = None, overrides: Overrides = None, resume: Resume = None, address: Address = None
+    file: File = None,
+    overrides: Overrides = None,
+    resume: Resume = None,
+    address: Address = None,
+    run_name: RunName = None,
 ) -> None:
     """Run one trial with the values as written; the `sweep` section is not used."""
-    _run("train", *_config_and_run(file, overrides, resume), address)
+    _run("train", *_config_and_run(file, overrides, resume), address, run_name)
 
 
 COMMANDS = [quickstart, validate, sweep, train]
@@ -86,13 +95,19 @@ def _config_and_run(
         if file is None:
             raise bad_input("neft-ray", "no sweep file is given", "name one, or give --resume")
         return load_sweep(file, overrides or []), None
-    storage = Path(load_sweep(file, overrides or []).storage) if file else Path("runs")
+    storage = here(load_sweep(file, overrides or []).storage if file else DEFAULT_STORAGE)
     run = find_run(resume, storage)
     source = file or run.config_file
     return load_sweep(source, overrides or []), run
 
 
-def _run(kind: str, config: SweepConfig, run: RunDirectory | None, address: str | None) -> None:
+def _run(
+    kind: str,
+    config: SweepConfig,
+    run: RunDirectory | None,
+    address: str | None = None,
+    run_name: str | None = None,
+) -> None:
     from neft_ray.cli.interrupt import stops_sweep
     from neft_ray.cli.view import SweepView, trials_table
     from neft_ray.pipeline.resume import check_resume
@@ -107,7 +122,7 @@ def _run(kind: str, config: SweepConfig, run: RunDirectory | None, address: str 
     session = Session.open(config, address)
     if run is not None:
         session.check_data(run)
-    run = run or session.create(kind)
+    run = run or session.create(kind, run_name)
     made = make_plan(config, *session.data.lengths(config.trial))
     with (
         only_ours(run.log_file) as console,

@@ -31,19 +31,31 @@ def load_sweep(path: Path, overrides: Sequence[str] = ()) -> SweepConfig:
     Raises:
         UserError: With every problem of the file and of the overrides.
     """
+    return parse_sweep(text_of(path, "a sweep file"), str(path), overrides)
+
+
+def text_of(path: Path, what: str) -> str:
+    """Return the text of a YAML file.
+
+    Args:
+        path: The file.
+        what: What it should be, such as `a sweep file`.
+
+    Raises:
+        UserError: If it cannot be read, is too large or no text.
+    """
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
-        raise bad_input(path, str(error.strerror), "name a sweep file that exists") from None
+        raise bad_input(path, str(error.strerror), f"name {what} that exists") from None
     if len(content) > _MAX_BYTES:
-        raise bad_input(path, f"larger than {_MAX_BYTES} bytes", "name a sweep file, not data")
+        raise bad_input(path, f"larger than {_MAX_BYTES} bytes", f"name {what}, not data")
     try:
-        text = content.decode()
+        return content.decode()
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise bad_input(f"{path}:{line}", "not UTF-8 text", "save the file as UTF-8") from None
-    return parse_sweep(text, str(path), overrides)
 
 
 def parse_sweep(text: str, source: str, overrides: Sequence[str] = ()) -> SweepConfig:

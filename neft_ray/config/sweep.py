@@ -129,6 +129,11 @@ class SweepConfig(TrialConfig):
         fields: dict[str, Any] = {name: getattr(self, name) for name in TrialConfig.model_fields}
         return TrialConfig(**fields)
 
+    @property
+    def is_stored_for_all(self) -> bool:
+        """Whether runs lie where every machine of a cluster may see them, not beside this one."""
+        return self.storage.startswith("/") or "://" in self.storage
+
     def base_value(self, key: str) -> Any:
         """Return a setting of the base trial; None in a section that is left out."""
         value: Any = self

@@ -13,6 +13,7 @@ from neft_ray.cost.text import size_text
 from neft_ray.errors import Problem
 from neft_ray.plan import Plan
 from neft_ray.tracking.address import Address
+from neft_ray.working_copy import here
 
 FLOAT = 4
 MOMENTS = 2
@@ -54,7 +55,7 @@ def disk_need(
     """
     half = config.model.dtype != "float32"
     model = num_elements * (FLOAT / 2 if half else FLOAT)
-    copies = 2 + Address.of(config.mlflow.uri, Path(config.storage)).is_database
+    copies = 2 + Address.of(config.mlflow.uri, here(config.storage)).is_database
     num = config.sweep.keep_checkpoints + 2 * slots + num_waiting(config, plan)
     return DiskNeed(checkpoint_bytes(config, num_trained), num, model * copies)
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from neft_ray.config.trial import TrialConfig
-from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.train.loop import step_order
 from neft_ray.train.metrics import train_sample
 

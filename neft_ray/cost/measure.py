@@ -17,7 +17,7 @@ from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.cores import use_cores
 from neft_ray.cost.pace import Speed
-from neft_ray.data.prepare import TokenizedData
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.errors import bad_input
 from neft_ray.noise import EmbeddingNoise
 from neft_ray.plan import Plan

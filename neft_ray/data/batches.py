@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neft_ray.config.trial import BatchConfig
-from neft_ray.data.prepare import TokenizedData
+from neft_ray.data.tokenized import TokenizedData
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import shutil
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,72 +15,13 @@ from neft_ray.config.trial import DataConfig
 from neft_ray.data.formats import Turn, local_files, read_conversations
 from neft_ray.data.split import Split, halve_by_key, prompt_key, split_by_key
 from neft_ray.data.templates import Template
-from neft_ray.errors import Problem, UserError, bad_input
+from neft_ray.data.tokenized import TokenizedData
+from neft_ray.errors import Problem, UserError
+from neft_ray.working_copy import Pushing, pull
 
 FORMAT_VERSION = 1
 CHUNK_ROWS = 1000
-ARRAYS = ("tokens", "supervised", "offsets", "splits")
 Encoded = tuple[NDArray[np.int32], NDArray[np.bool_]]
-
-
-@dataclass(frozen=True)
-class TokenizedData:
-    """Token sequences with their loss mask and split. A sample id is a row's index here.
-
-    Attributes:
-        tokens: [N] token ids of all rows, one after another.
-        supervised: [N] whether a token is a target of the loss.
-        offsets: [R + 1] where each row begins in `tokens`.
-        splits: [R] a `Split` per row.
-        summary: Counts of kept, dropped and truncated rows, and the content hash.
-    """
-
-    tokens: NDArray[np.int32]
-    supervised: NDArray[np.bool_]
-    offsets: NDArray[np.int64]
-    splits: NDArray[np.int8]
-    summary: dict[str, Any]
-
-    def rows(self, split: Split) -> NDArray[np.int64]:
-        """Return the sample ids of a split, in file order."""
-        return np.flatnonzero(self.splits == split)
-
-    def length(self, sample_id: int) -> int:
-        """Return the number of tokens of a row."""
-        return int(self.offsets[sample_id + 1] - self.offsets[sample_id])
-
-    def num_targets(self, sample_ids: Sequence[int]) -> int:
-        """Return the number of supervised tokens of some rows."""
-        return sum(
-            int(self.supervised[self.offsets[i] : self.offsets[i + 1]].sum()) for i in sample_ids
-        )
-
-    def save(self, folder: Path) -> None:
-        """Write the arrays to a new folder, all or nothing; another process may do the same.
-
-        Raises:
-            UserError: If the disk is full or not writable.
-        """
-        partial = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
-        try:
-            partial.mkdir(parents=True)
-            for name in ARRAYS:
-                np.save(partial / f"{name}.npy", getattr(self, name))
-            (partial / "summary.json").write_text(json.dumps(self.summary, indent=2))
-            partial.rename(folder)
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            if not folder.exists():
-                remedy = "free space, or choose another storage"
-                raise bad_input(folder, f"cannot be written: {error}", remedy) from error
-
-    @classmethod
-    def load(cls, folder: Path) -> TokenizedData:
-        """Memory-map the arrays of a folder written by `save`."""
-        arrays: dict[str, Any] = {
-            name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS
-        }
-        return cls(**arrays, summary=json.loads((folder / "summary.json").read_text()))
 
 
 class _Tokenizing:
@@ -232,8 +169,10 @@ def _refuse_empty_splits(config: DataConfig, counts: Counter[str]) -> None:
 def prepare(config: DataConfig, tokenizer: Any, tokenizer_name: str, cache: Path) -> Path:
     """Return a folder with the tokenized data of `config`, made now if `cache` has none."""
     folder = cache / _identity(config, tokenizer, tokenizer_name)
+    pull(folder)
     if not folder.exists():
         tokenize(config, tokenizer).save(folder)
+        Pushing(folder).push()
     return folder
 
 

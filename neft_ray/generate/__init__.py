@@ -2,10 +2,9 @@
 
 from neft_ray.generate.answers import Answer, answer_rows
 from neft_ray.generate.chat import REPETITION_PENALTY, Chat
-from neft_ray.generate.measure import ANSWERS_FILE, measure_answers, measured
+from neft_ray.generate.measure import measure_answers, measured
 
 __all__ = [
-    "ANSWERS_FILE",
     "REPETITION_PENALTY",
     "Answer",
     "Chat",

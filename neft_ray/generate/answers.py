@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from neft_ray.config.trial import TrialConfig
-from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.generate.chat import REPETITION_PENALTY
 from neft_ray.model import load_tokenizer
 from neft_ray.strategy.base import Engine

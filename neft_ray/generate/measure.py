@@ -9,14 +9,12 @@ from pathlib import Path
 from statistics import fmean
 
 from neft_ray.config.trial import TrialConfig
-from neft_ray.data.prepare import TokenizedData
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.errors import StorageError
 from neft_ray.generate.answers import Answer, answer_rows
+from neft_ray.run_in_bucket import ANSWERS_FILE
 from neft_ray.strategy.base import Engine
 from neft_ray.textstats import log_diversity, repetition, words_of
-
-ANSWERS_FILE = "generated.jsonl"
-"""In a finalist's folder."""
 
 
 def measure_answers(

@@ -14,8 +14,8 @@ from neft_ray.journal import is_finished, read_records
 from neft_ray.run_directory import RunDirectory, find_runs
 from neft_ray.sweep.retention import worth_keeping
 from neft_ray.tracking.cards import read_card, read_json
-from neft_ray.train.checkpoint import delete as delete_checkpoint
-from neft_ray.train.checkpoint import folder_of, steps_in
+from neft_ray.train.stored import delete as delete_checkpoint
+from neft_ray.train.stored import folder_of, steps_in
 
 YOUNG_SECONDS = 3600.0
 """A cache so new may belong to a sweep that is just about to start."""

@@ -10,6 +10,7 @@ from neft_ray.run_directory import RunDirectory, trial_name
 from neft_ray.sweep.cluster import ray_cluster
 from neft_ray.sweep.driver import DataCache
 from neft_ray.sweep.worker_group import group_for
+from neft_ray.working_copy import place_of
 
 
 def rebuild_trial(run: RunDirectory, record: TrialRecord, address: str | None) -> None:
@@ -28,8 +29,8 @@ def rebuild_trial(run: RunDirectory, record: TrialRecord, address: str | None) -
     order = Order(
         number=record.number,
         config_json=config.canonical_json,
-        trial_folder=str(run.trial(record.number)),
-        data_folder=str(data.folder(config)),
+        trial_folder=place_of(run.trial(record.number)),
+        data_folder=place_of(data.folder(config)),
         with_report="report_loss" in best.metrics,
         generated_rows=num_answers if "answer_words" in best.metrics else 0,
     )

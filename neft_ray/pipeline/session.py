@@ -23,6 +23,7 @@ from neft_ray.sweep.address import is_here
 from neft_ray.sweep.driver import DataCache
 from neft_ray.tracking.cards import Dataset
 from neft_ray.tracking.mlflow_store import MlflowStore
+from neft_ray.working_copy import here
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Session:
         Raises:
             UserError: With every problem of them together.
         """
-        storage = Path(config.storage)
+        storage = here(config.storage)
         problems: list[Problem] = []
         try:
             data = open_data(config, address)
@@ -70,9 +71,14 @@ class Session:
             what = f"its data had the hash {before} when the run started, has {now} now"
             raise bad_input(run.root, what, "restore the files, or start a new run")
 
-    def create(self, kind: str) -> RunDirectory:
-        """Make the run directory with the resolved configuration and all versions."""
-        run = create_run(Path(self.config.storage), self.config.name)
+    def create(self, kind: str, name: str | None = None) -> RunDirectory:
+        """Make the run directory with the resolved configuration and all versions.
+
+        Args:
+            kind: `sweep` or `train`.
+            name: The folder's name; None: the sweep's with the time.
+        """
+        run = create_run(here(self.config.storage), self.config.name, name)
         run.config_file.write_text(dump_sweep(self.config))
         summary = self.data.data(self.config.trial).summary
         run.write_manifest(
@@ -105,7 +111,7 @@ def open_data(config: SweepConfig, address: str | None = None) -> DataCache:
     """
     if is_here(address) and (problems := sweep_problems(config)):
         raise UserError(problems)
-    data = DataCache(Path(config.storage).resolve() / "cache")
+    data = DataCache(here(config.storage).resolve() / "cache")
     check_model(config.model, load_tokenizer(config.model))
     data.num_steps(config.trial)
     return data

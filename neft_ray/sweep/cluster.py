@@ -36,6 +36,8 @@ class Cluster:
 
     cpus: float
     gpus: float
+    node: str = ""
+    """The resource that only this process's own node has."""
 
     def num_slots(self, workers: WorkersConfig, wanted: int | None) -> int:
         """Return how many trials run at the same time.
@@ -88,6 +90,14 @@ def ray_cluster(address: str | None) -> Iterator[Cluster]:
     ray.init(address=address, **options)
     try:
         resources = ray.cluster_resources()
-        yield Cluster(float(resources.get("CPU", 0.0)), float(resources.get("GPU", 0.0)))
+        cpus, gpus = float(resources.get("CPU", 0.0)), float(resources.get("GPU", 0.0))
+        yield Cluster(cpus, gpus, _own_node())
     finally:
         ray.shutdown()
+
+
+def _own_node() -> str:
+    own = ray.get_runtime_context().get_node_id()
+    (node,) = (node for node in ray.nodes() if node["NodeID"] == own)
+    names = [str(name) for name in node["Resources"] if name.startswith("node:")]
+    return next(name for name in names if not name.startswith("node:__"))

@@ -11,7 +11,8 @@ from ray import tune
 
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
-from neft_ray.data.prepare import TokenizedData, prepare
+from neft_ray.data.prepare import prepare
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.journal import TrialRecord
 from neft_ray.model import load_tokenizer
 from neft_ray.order import Order
@@ -22,8 +23,9 @@ from neft_ray.sweep.dispatch import Dispatcher, Finished, Slots
 from neft_ray.sweep.retention import Retention
 from neft_ray.sweep.slot import Slot
 from neft_ray.sweep.worker_group import new_mailbox, remove_placement_groups
-from neft_ray.train import checkpoint
+from neft_ray.train import stored
 from neft_ray.train.loop import num_steps, tokens_trained
+from neft_ray.working_copy import place_of
 
 SLOT_RESTARTS = 20
 """How often Tune starts a slot again before it gives it up."""
@@ -99,6 +101,7 @@ class Driver:
         settings = {
             "run_root": str(self.run.root),
             "workers": self.config.workers.model_dump_json(),
+            "node": cluster.node,
         }
         mailboxes = [new_mailbox(search.max_failures, search.warm) for _ in range(num_slots)]
         slots = Slots(mailboxes, settings)
@@ -149,9 +152,9 @@ class Driver:
         if record.parent is None:
             return order
         origin = self.run.origin(record.number)
-        checkpoint.link(self.run.checkpoints(record.parent), record.parent_step, origin)
+        stored.link(self.run.checkpoints(record.parent), record.parent_step, origin)
         origin_hash = self.run.trial_config(record.parent).config_hash
-        return replace(order, origin=str(origin), origin_hash=origin_hash)
+        return replace(order, origin=place_of(origin), origin_hash=origin_hash)
 
 
 def prepare_order(
@@ -170,8 +173,8 @@ def prepare_order(
     return Order(
         number=record.number,
         config_json=config.canonical_json,
-        trial_folder=str(folder),
-        data_folder=str(data.folder(config)),
+        trial_folder=place_of(folder),
+        data_folder=place_of(data.folder(config)),
         with_report=record.phase == "finalist",
         generated_rows=generated_rows if record.phase == "finalist" else 0,
     )

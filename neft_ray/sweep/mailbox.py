@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from neft_ray.journal import FAILED, STOPPED
+from neft_ray.journal import CANCELLED, FAILED, STOPPED
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Mailbox:
         self._num_crashes = 0
         self._decisions: dict[int, asyncio.Future[bool]] = {}
         self._stopping = False
+        self._cancelled: int | None = None
         self._closed = False
         self._is_over = False
         self._num_happened = 0
@@ -63,7 +64,7 @@ class Mailbox:
     async def post(self, order: dict[str, Any]) -> None:
         """Lay out the next trial."""
         self._order, self._taken_by = order, set()
-        self._num_crashes, self._stopping = 0, False
+        self._num_crashes, self._stopping, self._cancelled = 0, False, None
         await self._notify()
 
     async def take(self, rank: int, process: str) -> dict[str, Any] | None:
@@ -97,10 +98,20 @@ class Mailbox:
         if decision is not None and not decision.done():
             decision.set_result(stops)
 
-    async def wait_for_stop(self, trial: int) -> None:
-        """Return when the trial is to stop within a step, or is over."""
+    async def wait_for_stop(self, trial: int) -> str:
+        """Return when the trial is to stop within a step, or is over: `stopped` or `cancelled`."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._stops(trial))
+        return CANCELLED if self._cancelled == trial else STOPPED
+
+    async def present(self) -> int | None:
+        """Return the number of the trial that is laid out or runs; None where there is none."""
+        return None if self._order is None else int(self._order["number"])
+
+    async def cancel(self, trial: int) -> None:
+        """Ask the workers to stop a trial for good, if it is the present one."""
+        self._cancelled = trial
+        await self._notify()
 
     async def stop(self) -> None:
         """Ask the workers to stop the present trial, and wait until it is over."""
@@ -186,4 +197,5 @@ class Mailbox:
             self._changed.notify_all()
 
     def _stops(self, trial: int) -> bool:
-        return self._stopping or self._order is None or self._order["number"] != trial
+        is_present = self._order is not None and self._order["number"] == trial
+        return self._stopping or self._cancelled == trial or not is_present

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Collection, Mapping
 
 from neft_ray.journal import PAUSED, RUNNING, TrialRecord
 from neft_ray.run_directory import RunDirectory
-from neft_ray.train import checkpoint
+from neft_ray.train import stored
 
 Key = tuple[int, int]
 """Number of a trial and step of a checkpoint."""
@@ -23,8 +22,8 @@ class Retention:
         """Take stock of what is on disk, and delete what is not needed."""
         self._run, self._records, self._keep_best = run, records, keep_best
         for number in records:
-            checkpoint.tidy(run.checkpoints(number))
-        self._steps = {n: set(checkpoint.steps_in(run.checkpoints(n))) for n in records}
+            stored.tidy(run.checkpoints(number))
+        self._steps = {n: set(stored.steps_in(run.checkpoints(n))) for n in records}
         self._best: set[Key] = set()
         self._weed({(number, step) for number, steps in self._steps.items() for step in steps})
 
@@ -35,9 +34,9 @@ class Retention:
 
     def ended(self, number: int) -> None:
         """Delete what the trial's end makes superfluous, and what a killed worker of it left."""
-        checkpoint.tidy(self._run.checkpoints(number))
+        stored.tidy(self._run.checkpoints(number))
         if self._records[number].ended is not None:
-            shutil.rmtree(self._run.origin(number), ignore_errors=True)
+            stored.delete_all(self._run.origin(number))
         self._weed_of(number)
 
     def _weed_of(self, number: int) -> None:
@@ -47,7 +46,7 @@ class Retention:
     def _weed(self, candidates: set[Key]) -> None:
         keep, self._best = worth_keeping(self._records, candidates, self._keep_best)
         for number, step in candidates - keep:
-            checkpoint.delete(self._run.checkpoints(number), step)
+            stored.delete(self._run.checkpoints(number), step)
             self._steps[number].discard(step)
 
 

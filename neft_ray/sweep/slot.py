@@ -23,6 +23,8 @@ from neft_ray.sweep.worker_group import WorkerGroup, remove_placement_groups
 HAPPENED = "happened"
 SLOT_BYTES = 1.0
 """A slot itself only waits, and takes no core from workers; Tune wants it to ask for something."""
+NODE_SHARE = 0.001
+"""Of a node's own resource, of which each has 1; Ray counts in ten-thousandths."""
 
 
 def unpack(result: dict[str, Any]) -> Happened:
@@ -35,8 +37,11 @@ class Slot(tune.Trainable):  # type: ignore[misc]
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """Ask for next to nothing: the worker group asks for its own resources."""
-        return tune.PlacementGroupFactory([{"memory": SLOT_BYTES}])
+        """Ask for next to nothing, on the driver's node: workers ask for their own resources.
+
+        There the slot sees the driver's files, and is not taken away with a machine on loan.
+        """
+        return tune.PlacementGroupFactory([{"memory": SLOT_BYTES, config["node"]: NODE_SHARE}])
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the place of a slot that was killed."""

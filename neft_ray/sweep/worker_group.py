@@ -21,9 +21,11 @@ from ray.util.placement_group import (
 
 from neft_ray.config.trial import WorkersConfig
 from neft_ray.order import Order
-from neft_ray.run_directory import RunDirectory
+from neft_ray.run_directory import CANCEL_FILE, RunDirectory
+from neft_ray.run_in_bucket import WORKER_FILES
 from neft_ray.sweep.mailbox import Happened, Mailbox
 from neft_ray.sweep.trainer import SlotTrainer
+from neft_ray.working_copy import matching, pull
 
 CLOSE_TIMEOUT_SECONDS = 60.0
 
@@ -65,13 +67,12 @@ class WorkerGroup:
 
         Args:
             workers: How many, and with what.
-            run_root: The run directory, which all nodes see.
+            run_root: The run directory, as the driver sees it.
             mailbox: Made by `new_mailbox`.
             marker: The bytes of memory that each worker asks for, by which
                 `remove_placement_groups` knows what a killed slot has left behind.
         """
-        directory = RunDirectory(run_root)
-        self._stop_file = directory.stop_file
+        self._run = RunDirectory(run_root)
         self._mailbox = mailbox
         self._acknowledged = 0
         resources = {"CPU": float(workers.cpus), "memory": float(marker)}
@@ -95,7 +96,7 @@ class WorkerGroup:
             ),
             run_config=RunConfig(
                 name=f"slot-{uuid.uuid4().hex[:8]}",
-                storage_path=str(directory.scratch),
+                storage_path=str(self._run.scratch),
                 failure_config=FailureConfig(max_failures=-1),
             ),
         )
@@ -105,7 +106,9 @@ class WorkerGroup:
         self._thread.start()
 
     def next(self) -> Happened:
-        """Wait for what happens next. While the stop file exists, the trial is asked to stop.
+        """Wait for what happens next; then the trial's files here are those of its workers.
+
+        While the stop file exists, the trial is asked to stop; a file in its folder cancels it.
 
         Raises:
             WorkerGroupError: If the group ended by itself.
@@ -114,10 +117,11 @@ class WorkerGroup:
         while not ray.wait([pending], timeout=1.0)[0]:
             if not self._thread.is_alive():
                 raise WorkerGroupError("the worker group is gone") from self._error
-            if self._stop_file.exists():
-                self._mailbox.stop.remote()
+            self._pass_on_wishes()
         happened: Happened = ray.get(pending)
         self._acknowledged = happened.id
+        if happened.trial >= 0:
+            pull(self._run.trial(happened.trial), matching(*WORKER_FILES))
         return happened
 
     def answer(self, happened: Happened, stops: bool) -> None:
@@ -147,6 +151,13 @@ class WorkerGroup:
         self._thread.join(CLOSE_TIMEOUT_SECONDS)
         if self._thread.is_alive():
             raise WorkerGroupError(f"workers still run after {CLOSE_TIMEOUT_SECONDS:.0f} s")
+
+    def _pass_on_wishes(self) -> None:
+        if self._run.stop_file.exists():
+            self._mailbox.stop.remote()
+        number = ray.get(self._mailbox.present.remote())
+        if number is not None and (self._run.trial(number) / CANCEL_FILE).exists():
+            self._mailbox.cancel.remote(number)
 
     def _fit(self, trainer: SlotTrainer) -> None:
         try:

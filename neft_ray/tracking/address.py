@@ -79,18 +79,26 @@ class Command:
     environment: dict[str, str]
 
 
-def ui_command(address: Address, port: int) -> Command:
-    """Return the command that serves MLflow's UI for a database, on loopback only.
+def ui_command(
+    address: Address, port: int, host: str = "127.0.0.1", artifacts: str | None = None
+) -> Command:
+    """Return the command that serves MLflow and its UI for a database.
 
     The database is named in the environment: its password would be seen in `ps`.
+
+    Args:
+        address: A database.
+        port: A free one.
+        host: The address to bind to; loopback unless told.
+        artifacts: Where files lie, a folder or a bucket; None: beside the database.
 
     Raises:
         UserError: If the address is a server, which has a UI of its own.
     """
     if not address.is_database:
         raise bad_input(address, "is a server with a UI of its own", "open it in a browser")
-    argv = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    argv += ["--workers", "1", "--artifacts-destination", str(address.artifacts)]
+    argv = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port)]
+    argv += ["--workers", "1", "--artifacts-destination", artifacts or str(address.artifacts)]
     settings = {
         "MLFLOW_BACKEND_STORE_URI": address.uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for features unused here

@@ -1,12 +1,15 @@
-"""Checkpoints of one trial: atomic folders `step-000100` with everything to go on from there."""
+"""Checkpoints of one trial: atomic folders `step-000100` with everything to go on from there.
+
+In a working copy (working_copy.py) a checkpoint is one once it is in the bucket: every rank sends
+the files that it wrote, and the list of them all goes last. Here only the newest stays.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,23 +19,20 @@ import torch
 
 from neft_ray.errors import StorageError, UserError
 from neft_ray.strategy.base import BackgroundEngine, Engine, together
-from neft_ray.train.contents import Notes, State, altered, damage, noted, read_state, seal
+from neft_ray.train.contents import (
+    STATE_FILE,
+    Notes,
+    State,
+    altered,
+    damage,
+    noted,
+    read_state,
+    seal,
+)
+from neft_ray.train.stored import folder_of, steps_in
+from neft_ray.working_copy import bucket_of, pull
 
-NAME = re.compile(r"step-(\d{6,})")
 logger = logging.getLogger(__name__)
-
-
-def folder_of(checkpoints: Path, step: int) -> Path:
-    """Return the folder of a step's checkpoint."""
-    return checkpoints / f"step-{step:06d}"
-
-
-def steps_in(checkpoints: Path) -> list[int]:
-    """Return the steps with a complete checkpoint, in order."""
-    if not checkpoints.is_dir():
-        return []
-    matches = (NAME.fullmatch(entry.name) for entry in checkpoints.iterdir())
-    return sorted(int(match[1]) for match in matches if match)
 
 
 def save(engine: Engine, checkpoints: Path, state: State) -> Path:
@@ -43,7 +43,7 @@ def save(engine: Engine, checkpoints: Path, state: State) -> Path:
     """
     with _partial(engine, checkpoints, state) as partial:
         with together(engine):
-            notes = noted(partial, engine.save(partial))
+            notes = _sent(partial, engine.save(partial))
         _publish(engine, partial, state, notes)
     return folder_of(checkpoints, state.step)
 
@@ -91,6 +91,8 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
     """
     for step in reversed(steps_in(checkpoints)):
         folder = folder_of(checkpoints, step)
+        with together(engine):
+            pull(folder)
         try:
             with together(engine):
                 problem = damage(folder, config_hash)
@@ -112,41 +114,6 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
     return None
 
 
-def link(checkpoints: Path, step: int, target: Path) -> None:
-    """Keep a checkpoint in another folder of checkpoints too, whatever becomes of it here.
-
-    Raises:
-        StorageError: If the disk is full or not writable.
-    """
-    partial, final = target / f".step-{step:06d}.partial", folder_of(target, step)
-    source = folder_of(checkpoints, step)
-    if final.exists() or not source.exists():
-        return
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(source, partial, copy_function=os.link)
-        partial.rename(final)
-    except OSError as error:
-        raise StorageError.of(final, error) from error
-
-
-def tidy(checkpoints: Path) -> None:
-    """Remove what killed processes left of saves and deletions; none may be under way."""
-    for leftover in checkpoints.glob(".step-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def delete(checkpoints: Path, step: int) -> None:
-    """Remove a checkpoint; it stops being one before its files go."""
-    doomed = checkpoints / f".step-{step:06d}.deleted"
-    shutil.rmtree(doomed, ignore_errors=True)
-    try:
-        folder_of(checkpoints, step).rename(doomed)
-    except FileNotFoundError:
-        return
-    shutil.rmtree(doomed)
-
-
 @contextmanager
 def _storage_told(checkpoints: Path, state: State) -> Iterator[Path]:
     """Yield the folder in which a checkpoint grows, and remove it if the disk fails."""
@@ -164,14 +131,33 @@ def _partial(engine: Engine, checkpoints: Path, state: State) -> Iterator[Path]:
     """Make the folder in which a checkpoint grows."""
     with _storage_told(checkpoints, state) as partial:
         with together(engine):
-            if engine.rank == 0:
+            if engine.rank == 0 or _has_own_copy(partial):
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
         yield partial
 
 
+def _has_own_copy(path: Path) -> bool:
+    """Tell whether this is a machine's first worker, where each machine has a folder of its own."""
+    return bucket_of(path) is not None and os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def _write(write: Callable[[], list[Path]], partial: Path) -> Notes:
-    return noted(partial, write())
+    return _sent(partial, write())
+
+
+def _sent(partial: Path, files: Iterable[Path]) -> Notes:
+    """Note what files of an unfinished checkpoint hold, and send them to the bucket if any."""
+    notes = noted(partial, files)
+    _send(partial, notes)
+    return notes
+
+
+def _send(partial: Path, names: Iterable[str]) -> None:
+    step = int(partial.name.removeprefix(".step-").removesuffix(".partial"))
+    if (bucket := bucket_of(folder_of(partial.parent, step))) is not None:
+        for name in names:
+            bucket.upload(partial / name, name)
 
 
 def _publish(engine: Engine, partial: Path, state: State, notes: Notes) -> None:
@@ -182,7 +168,12 @@ def _publish(engine: Engine, partial: Path, state: State, notes: Notes) -> None:
     with together(engine):
         if engine.rank == 0:
             state = replace(state, num_workers=engine.world)
-            seal(partial, state, whole)
+            _send(partial, [*seal(partial, state, whole), STATE_FILE])
+        if engine.rank == 0 or _has_own_copy(partial):
             final = folder_of(partial.parent, state.step)
             shutil.rmtree(final, ignore_errors=True)
             partial.rename(final)
+    if _has_own_copy(partial):  # the others are in the bucket
+        for other in partial.parent.glob("step-*"):
+            if other != final:
+                shutil.rmtree(other, ignore_errors=True)

@@ -58,17 +58,23 @@ def _sum_of(path: Path) -> str:
             return xxh3_64_hexdigest(content)
 
 
-def seal(partial: Path, state: State, notes: Notes) -> None:
-    """Write down what a complete checkpoint consists of, all that no rank has noted included."""
+def seal(partial: Path, state: State, notes: Notes) -> list[str]:
+    """Write down what a complete checkpoint consists of, all that no rank has noted included.
+
+    Returns:
+        The files that no rank has noted.
+    """
     rest = [p for p in partial.rglob("*") if p.is_file()]
     rest = [p for p in rest if p.relative_to(partial).as_posix() not in notes]
-    notes = dict(sorted((notes | noted(partial, rest)).items()))
+    more = noted(partial, rest)
+    notes = dict(sorted((notes | more).items()))
     sizes = {name: num_bytes for name, (num_bytes, _) in notes.items()}
     sums = {name: checksum for name, (_, checksum) in notes.items()}
     with (partial / STATE_FILE).open("w") as file:
         json.dump(asdict(replace(state, file_bytes=sizes, file_sums=sums)), file, indent=2)
         file.flush()
         os.fsync(file.fileno())
+    return list(more)
 
 
 def read_state(folder: Path) -> State:

@@ -9,8 +9,8 @@ import torch
 
 from neft_ray.config.trial import TrialConfig
 from neft_ray.data.batches import StepOrder, batches_of_rank
-from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.noise import EmbeddingNoise, Segments, metrics_of
 from neft_ray.optim import learning_rate_at
 from neft_ray.strategy.base import Engine

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from neft_ray.config.trial import TrialConfig
 from neft_ray.data.batches import batches_of_rank
-from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.errors import StorageError
 from neft_ray.strategy.base import Engine
 

@@ -8,7 +8,7 @@ from torch import distributed
 from neft_ray.errors import StorageError
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
-from neft_ray.train import checkpoint
+from neft_ray.train import checkpoint, stored
 from neft_ray.train.contents import State
 from tests.contract.strategy_runs import CPU, DATA, KINDS
 from tests.unit.trial_runs import run_steps
@@ -67,8 +67,8 @@ def on_bad_disks(folder, kind):
     found["full"] = [refusal(rank, lambda: save(2)) for rank in range(2)]
     save(2)
     found["loaded"] = {"": load()}
-    for name in checkpoint.read_state(checkpoint.folder_of(there, 2)).file_bytes:
-        with flipped(engine, checkpoint.folder_of(there, 2) / name):
+    for name in checkpoint.read_state(stored.folder_of(there, 2)).file_bytes:
+        with flipped(engine, stored.folder_of(there, 2) / name):
             found["loaded"][name] = load()
     found["again"] = run_steps(engine, DATA, config, load(), 3)
     engine.close()

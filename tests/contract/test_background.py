@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from neft_ray.journal import COMPLETED, STOPPED
-from neft_ray.train import checkpoint
+from neft_ray.train import checkpoint, stored
 from tests.contract.background_runs import in_background, on_bad_disks
 from tests.contract.strategy_runs import run_group
 
@@ -59,7 +59,7 @@ def test_what_is_written_in_the_background_is_what_is_written_at_once(trials):
     for step in (3, 6, 9):
         ours, theirs = (
             checkpoint.read_state(
-                checkpoint.folder_of(trials.folder / name / "checkpoints", step)
+                stored.folder_of(trials.folder / name / "checkpoints", step)
             ).file_sums
             for name in ("goes on", "waits")
         )
@@ -71,7 +71,7 @@ def test_what_is_written_in_the_background_is_what_is_written_at_once(trials):
 def test_a_disk_that_is_full_in_the_background_of_one_worker_is_told_by_all(trials):
     for found in trials.seen:
         assert "step-000003: cannot be written" in found["full"]
-    assert checkpoint.steps_in(trials.folder / "full" / "checkpoints") == []
+    assert stored.steps_in(trials.folder / "full" / "checkpoints") == []
 
 
 def test_a_disk_that_is_full_for_one_worker_is_told_by_all(disks):

@@ -9,7 +9,8 @@ import torch
 from neft_ray.model import load_model
 from neft_ray.strategy.models import for_training
 from neft_ray.strategy.registry import STRATEGIES, strategy_of
-from neft_ray.train.checkpoint import damage, folder_of, read_state
+from neft_ray.train.checkpoint import damage, read_state
+from neft_ray.train.stored import folder_of
 from tests.contract.strategy_runs import (
     CASES,
     HALF,

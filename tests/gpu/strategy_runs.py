@@ -12,8 +12,8 @@ from torch import distributed
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
-from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
 from neft_ray.train.metrics import evaluate

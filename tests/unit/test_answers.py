@@ -9,9 +9,10 @@ import torch
 
 from neft_ray.data.split import Split
 from neft_ray.errors import StorageError
-from neft_ray.generate import ANSWERS_FILE, REPETITION_PENALTY, Answer, measure_answers, measured
+from neft_ray.generate import REPETITION_PENALTY, Answer, measure_answers, measured
 from neft_ray.generate import answers as module
 from neft_ray.generate.answers import answer_rows
+from neft_ray.run_in_bucket import ANSWERS_FILE
 from tests.unit.trial_runs import build_engine, random_data, small_config
 
 CONFIG = small_config({"data.max_length_tokens": 20})

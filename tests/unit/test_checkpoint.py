@@ -11,9 +11,10 @@ import torch
 
 from neft_ray.errors import StorageError
 from neft_ray.strategy.ddp import OPTIMIZER_FILE, WEIGHTS_FILE
-from neft_ray.train import checkpoint
-from neft_ray.train.checkpoint import State, folder_of, load_latest, steps_in
+from neft_ray.train import checkpoint, stored
+from neft_ray.train.checkpoint import State, load_latest
 from neft_ray.train.metrics import evaluate
+from neft_ray.train.stored import folder_of, steps_in
 from tests.unit.trial_runs import (
     FEWER_ROWS_THAN_RANKS,
     MODELS,
@@ -176,8 +177,8 @@ def test_non_finite_metrics_survive(tmp_path):
 
 def test_deleting_removes_a_checkpoint_and_nothing_else(tmp_path):
     engine, _ = saved(tmp_path, 1, 2)
-    checkpoint.delete(tmp_path, 1)
-    checkpoint.delete(tmp_path, 1)
+    stored.delete(tmp_path, 1)
+    stored.delete(tmp_path, 1)
     assert os.listdir(tmp_path) == ["step-000002"]
     assert load_latest(engine, tmp_path, HASH).step == 2
 
@@ -186,7 +187,7 @@ def test_deleting_works_after_an_earlier_deletion_was_cut_off(tmp_path):
     saved(tmp_path, 1)
     shutil.copytree(folder_of(tmp_path, 1), tmp_path / ".step-000001.deleted")
     assert steps_in(tmp_path) == [1]
-    checkpoint.delete(tmp_path, 1)
+    stored.delete(tmp_path, 1)
     assert os.listdir(tmp_path) == []
 
 
@@ -250,6 +251,6 @@ def test_what_a_killed_process_left_is_removed_and_checkpoints_stay(tmp_path):
     for name in (".step-000006.partial", ".step-000002.deleted", ".step-000004.universal"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "weights.safetensors").write_bytes(b"x")
-    checkpoint.tidy(tmp_path)
-    checkpoint.tidy(tmp_path / "nowhere")
+    stored.tidy(tmp_path)
+    stored.tidy(tmp_path / "nowhere")
     assert [path.name for path in tmp_path.iterdir()] == ["step-000004"]

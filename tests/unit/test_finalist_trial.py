@@ -5,8 +5,8 @@ import json
 import pytest
 
 from neft_ray import worker
-from neft_ray.generate import ANSWERS_FILE
 from neft_ray.order import Order
+from neft_ray.run_in_bucket import ANSWERS_FILE
 from neft_ray.strategy.models import BaseModels
 from tests.unit.trial_runs import random_data
 from tests.unit.worker_runs import EVERY, STEPS, Link, curve, run_trial, trial_config

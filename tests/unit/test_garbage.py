@@ -13,7 +13,7 @@ from neft_ray.errors import UserError
 from neft_ray.pipeline import garbage
 from neft_ray.pipeline.garbage import delete, garbage_of, size_of, unused_caches
 from neft_ray.tracking.cards import Dataset, describe
-from neft_ray.train.checkpoint import steps_in
+from neft_ray.train.stored import steps_in
 from tests.unit.report_runs import SyntheticRun
 
 STEPS = (10, 20, 30, 40)

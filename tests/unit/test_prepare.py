@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from neft_ray.config.trial import DataConfig, SplitConfig
-from neft_ray.data.prepare import TokenizedData, prepare, tokenize
+from neft_ray.data.prepare import prepare, tokenize
 from neft_ray.data.split import Split
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.errors import UserError
 
 NUM_SAVES = 60
@@ -18,7 +19,7 @@ SAVER = f"""
 import sys
 from pathlib import Path
 from typing import Any
-from neft_ray.data.prepare import TokenizedData
+from neft_ray.data.tokenized import TokenizedData
 folder, source = map(Path, sys.argv[1:])
 data = TokenizedData.load(source)
 print("ready", flush=True)

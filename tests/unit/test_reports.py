@@ -7,7 +7,7 @@ import pytest
 from neft_ray.errors import StorageError
 from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, STOPPED
 from neft_ray.run_directory import CANCEL_FILE
-from neft_ray.train import checkpoint
+from neft_ray.train import checkpoint, stored
 from neft_ray.train.contents import State
 from tests.unit.trial_runs import build_engine, random_data, run_steps, weights
 from tests.unit.worker_runs import ASYNC, SlowDisk, curve, run_trial, small_files, trial_config
@@ -30,7 +30,7 @@ def test_an_evaluation_is_reported_between_later_steps_once_its_checkpoint_is_co
 ):
     def act(step, engine):
         if step in (4, 7):
-            assert checkpoint.steps_in(tmp_path / "trial" / "checkpoints")[-1:] != [step - 1]
+            assert stored.steps_in(tmp_path / "trial" / "checkpoints")[-1:] != [step - 1]
             disk.let_all_be_written()
         if step == 5:
             disk.gate.clear()
@@ -58,7 +58,7 @@ def test_the_curve_and_what_is_saved_are_those_of_a_trial_that_waits(tmp_path):
         run_trial(tmp_path / name, config)
     assert curve(tmp_path / "goes on") == curve(tmp_path / "waits") != []
     sums = [
-        checkpoint.read_state(checkpoint.folder_of(tmp_path / name / "checkpoints", step)).file_sums
+        checkpoint.read_state(stored.folder_of(tmp_path / name / "checkpoints", step)).file_sums
         for name in ("waits", "goes on")
         for step in (3, 6, 9)
     ]
@@ -142,10 +142,10 @@ def test_a_process_that_dies_while_a_save_is_pending_leaves_no_checkpoint(tmp_pa
     engine = build_engine(CONFIG)
     pending = checkpoint.Pending(engine, tmp_path, State(1, CONFIG.config_hash, {}))
     assert not pending.is_written()
-    assert checkpoint.steps_in(tmp_path) == []
+    assert stored.steps_in(tmp_path) == []
     assert checkpoint.load_latest(engine, tmp_path, CONFIG.config_hash) is None
     disk.let_all_be_written()
     assert pending.is_written()
-    assert checkpoint.steps_in(tmp_path) == []
+    assert stored.steps_in(tmp_path) == []
     pending.complete()
     assert checkpoint.load_latest(engine, tmp_path, CONFIG.config_hash).step == 1

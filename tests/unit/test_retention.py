@@ -7,7 +7,7 @@ import pytest
 from neft_ray.journal import CONTINUE, Report, TrialRecord
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.retention import Retention, worth_keeping
-from neft_ray.train import checkpoint
+from neft_ray.train import stored
 
 
 def record_of(number):
@@ -15,11 +15,11 @@ def record_of(number):
 
 
 def write(run, number, step):
-    checkpoint.folder_of(run.checkpoints(number), step).mkdir(parents=True)
+    stored.folder_of(run.checkpoints(number), step).mkdir(parents=True)
 
 
 def on_disk(run, records):
-    return {(n, step) for n in records for step in checkpoint.steps_in(run.checkpoints(n))}
+    return {(n, step) for n in records for step in stored.steps_in(run.checkpoints(n))}
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -69,14 +69,14 @@ def test_a_restart_deletes_what_a_killed_driver_had_not(tmp_path):
 def test_the_copy_a_branch_began_from_goes_with_its_end(tmp_path):
     run, records = RunDirectory(tmp_path), {0: record_of(0), 1: record_of(1)}
     write(run, 0, 10)
-    (checkpoint.folder_of(run.checkpoints(0), 10) / "model").write_text("weights")
-    checkpoint.link(run.checkpoints(0), 10, run.origin(1))
-    checkpoint.link(run.checkpoints(0), 10, run.origin(1))
+    (stored.folder_of(run.checkpoints(0), 10) / "model").write_text("weights")
+    stored.link(run.checkpoints(0), 10, run.origin(1))
+    stored.link(run.checkpoints(0), 10, run.origin(1))
     retention = Retention(run, records, keep_best=1)
     records[0].status, records[0].ended = "stopped", 1.0
     retention.ended(0)
     assert on_disk(run, records) == set()
-    kept = checkpoint.folder_of(run.origin(1), 10) / "model"
+    kept = stored.folder_of(run.origin(1), 10) / "model"
     assert kept.read_text() == "weights", "deleting the donor's leaves it"
     records[1].status, records[1].ended = "completed", 1.0
     retention.ended(1)

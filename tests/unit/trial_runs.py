@@ -16,8 +16,8 @@ from torch import distributed
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
-from neft_ray.data.prepare import TokenizedData
 from neft_ray.data.split import Split
+from neft_ray.data.tokenized import TokenizedData
 from neft_ray.errors import UserError
 from neft_ray.model import SupervisedLM, load_model
 from neft_ray.noise import EmbeddingNoise

@@ -12,7 +12,7 @@ from neft_ray import worker
 from neft_ray.config.trial import TrialConfig
 from neft_ray.order import Order
 from neft_ray.strategy.models import BaseModels
-from neft_ray.train import checkpoint
+from neft_ray.train import stored
 from tests.unit.trial_runs import random_data, small_config
 
 EVERY, STEPS = 3, 9
@@ -41,7 +41,7 @@ class Link:
 
     def report(self, engine, number, state):
         self.step = max(self.step, state.step)
-        self.events.append(("report", state.step, checkpoint.steps_in(self._checkpoints)))
+        self.events.append(("report", state.step, stored.steps_in(self._checkpoints)))
         return state.step in self._stops
 
     def should_stop(self, engine):

@@ -1,0 +1,134 @@
+"""A Ray cluster file: where its machines are, and the section in it that is ours.
+
+Ray keeps the key `metadata` for whoever uses a cluster. What sweeps need to know of one, where
+runs lie and how MLflow is served, stands there below `neft_ray`, in the file that made the cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, ValidationError
+
+from neft_ray.config.base import Name, Section, broken_rule
+from neft_ray.config.load import text_of
+from neft_ray.config.places import Finding, Places
+from neft_ray.config.places import Path as Keys
+from neft_ray.config.yaml_lines import Reading, Unreadable
+from neft_ray.errors import UserError, did_you_mean
+
+OURS: Keys = ("metadata", "neft_ray")
+BUCKETS = ("s3", "gs")
+SQLITE = "sqlite"
+
+
+def _shared_place(storage: str) -> str:
+    if not storage.startswith("/") and urlsplit(storage).scheme not in BUCKETS:
+        what = f"{storage!r} is neither a whole path nor a bucket"
+        raise broken_rule(what, "write /a/folder that every machine sees, or s3://bucket/folder")
+    return storage
+
+
+class MlflowOnHead(Section):
+    """The MLflow server that the head starts, watches, and guards with a password."""
+
+    port: Annotated[int, Field(ge=1024, le=65535)] = 5000
+    """On the head's private address."""
+    database: Name = SQLITE
+    """`sqlite`: a file on the head's disk. Else a database, such as `postgresql://…`."""
+
+
+class ClusterSettings(Section):
+    """`metadata.neft_ray` of a cluster file."""
+
+    storage: Annotated[Name, AfterValidator(_shared_place)]
+    """Where runs lie: a folder that every machine sees, or `s3://…` or `gs://…`. A sweep file whose
+    own storage is a relative folder, as on a laptop, is given this one."""
+    mlflow: MlflowOnHead | None = MlflowOnHead()
+    """Null: sweep files name a server of yours."""
+
+
+@dataclass(frozen=True)
+class ClusterFile:
+    """A cluster file that was read.
+
+    Attributes:
+        path: The file.
+        values: Ray's own keys and all others, as plain values.
+        settings: The section that is ours.
+        places: The line of every key.
+    """
+
+    path: Path
+    values: dict[str, Any]
+    settings: ClusterSettings
+    places: Places
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return str(self.values["cluster_name"])
+
+    @property
+    def provider(self) -> dict[str, Any]:
+        """Ray's `provider` section."""
+        return dict(self.values["provider"])
+
+    @property
+    def auth(self) -> dict[str, Any]:
+        """Ray's `auth` section; empty where a provider makes its own keys."""
+        return dict(self.values.get("auth") or {})
+
+
+def load_cluster(path: Path) -> ClusterFile:
+    """Read a cluster file.
+
+    Raises:
+        UserError: If it is no cluster file, or with every problem of the section that is ours.
+    """
+    try:
+        reading = Reading(text_of(path, "a cluster file"))
+    except Unreadable as error:
+        raise UserError(Places(str(path), {}).problems([error.finding])) from None
+    places, values = Places(str(path), reading.lines), reading.values
+    findings = [*reading.findings, *_missing(values)]
+    if not isinstance(values, dict) or findings:
+        raise UserError(places.problems(findings))
+    metadata: Any = values["metadata"]
+    try:
+        settings = ClusterSettings.model_validate(metadata["neft_ray"])
+    except ValidationError as error:
+        raise UserError(places.problems(map(_explain, error.errors()))) from None
+    return ClusterFile(path, values, settings, places)
+
+
+def _missing(values: Any) -> list[Finding]:
+    """Return what every cluster file has and this one has not."""
+    if not isinstance(values, dict):
+        return [Finding((), "no cluster file", "see clusters/README.md")]
+    found = []
+    for key in ("cluster_name", "provider"):
+        if key not in values:
+            found.append(Finding((key,), "missing", "see clusters/README.md"))
+    provider = values.get("provider")
+    if provider is not None and not (isinstance(provider, dict) and "type" in provider):
+        found.append(Finding(("provider", "type"), "missing", "write aws, gcp or local"))
+    metadata = values.get("metadata")
+    if not (isinstance(metadata, dict) and isinstance(metadata.get("neft_ray"), dict)):
+        remedy = "add `metadata: {neft_ray: {storage: s3://bucket/folder}}`"
+        found.append(Finding(OURS, "missing", remedy))
+    return found
+
+
+def _explain(error: Any) -> Finding:
+    path = (*OURS, *error["loc"])
+    if error["type"] == "extra_forbidden":
+        section = MlflowOnHead if "mlflow" in path[:-1] else ClusterSettings
+        return Finding(path, "unknown key", did_you_mean(str(path[-1]), section.model_fields))
+    if "remedy" in error.get("ctx", {}):
+        return Finding(path, error["ctx"]["what"], error["ctx"]["remedy"])
+    text = str(error["msg"])
+    return Finding(path, text[0].lower() + text[1:], "see clusters/README.md")

@@ -1,0 +1,107 @@
+"""Copies of a cluster's runs in the storage here: what status, logs, report and chat work on."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from pathlib import Path
+
+from neft_ray.config.cluster import ClusterFile
+from neft_ray.errors import bad_input
+from neft_ray.launch.ssh import Head
+from neft_ray.run_directory import CANCEL_FILE, RunDirectory, find_run
+
+LEFT_THERE = ("checkpoints", "origin", "/ray", "*.lock", ".step-*", "*.partial", ".best_model*")
+"""What only the cluster has a use for, and what is on its way to be something else."""
+
+POLL_SECONDS = 2.0
+STOP_SECONDS = 180.0
+
+
+def runs_folder(cluster: ClusterFile) -> str:
+    """Return the folder on the head that holds every run."""
+    return cluster.settings.storage.rstrip("/")
+
+
+def find_there(cluster: ClusterFile, head: Head, reference: str) -> str:
+    """Return the run directory on the head that is meant by its name or `latest`.
+
+    Raises:
+        UserError: If there is none, or the head cannot be reached.
+    """
+    folder = runs_folder(cluster)
+    names = head.run(f"ls -1t {shlex.quote(folder)}/*/sweep.yaml 2>/dev/null | xargs -r dirname")
+    found = [Path(line).name for line in names.splitlines()]
+    if reference == "latest" and found:
+        return f"{folder}/{found[0]}"
+    if reference in found:
+        return f"{folder}/{reference}"
+    remedy = f"runs there: {', '.join(found[:5]) or 'none'}"
+    raise bad_input(f"{head}:{folder}", f"no such run: {reference}", remedy)
+
+
+def bring(
+    cluster: ClusterFile, head: Head, reference: str, storage: Path, with_model: bool = False
+) -> RunDirectory:
+    """Bring a copy of a run up to date, without its checkpoints, and return it.
+
+    Args:
+        cluster: Where it is.
+        head: Of that cluster.
+        reference: Its name, or `latest`.
+        storage: The folder here that gets it.
+        with_model: With the best model too, which is as large as the base model.
+
+    Raises:
+        UserError: If there is no such run, or the head cannot be reached.
+    """
+    root = find_there(cluster, head, reference)
+    name = Path(root).name
+    _refuse_own(storage / name)
+    left = LEFT_THERE if with_model else (*LEFT_THERE, "/best_model")
+    owner = owner_there(head, root)
+    head.bring(root, storage / name, left)
+    there = {"cluster": str(cluster.path), "head": str(head), "root": root, "owner_pid": owner}
+    copy = RunDirectory((storage / name).resolve())
+    copy.copied_from_file.write_text(json.dumps(there, indent=2))
+    return find_run(str(copy.root), storage)
+
+
+def owner_there(head: Head, root: str) -> int | None:
+    """Return the process id of the driver that works on a run; None where there is none."""
+    lock = shlex.quote(f"{root}/driver.lock")
+    told = head.run(f"test ! -e {lock} || flock --shared --nonblock {lock} true || cat {lock}")
+    return int(told) if told.strip() else None
+
+
+def stop(head: Head, root: str) -> None:
+    """Ask a run to stop within a step, and wait until its driver is gone.
+
+    Raises:
+        UserError: If it does not stop in time.
+    """
+    head.run(f"touch {shlex.quote(str(RunDirectory(Path(root)).stop_file))}")
+    deadline = time.monotonic() + STOP_SECONDS
+    while owner_there(head, root) is not None:
+        if time.monotonic() > deadline:
+            raise bad_input(f"{head}:{root}", "its driver did not stop", "see neft-ray logs")
+        time.sleep(POLL_SECONDS)
+
+
+def stop_trial(head: Head, root: str, trial: str) -> None:
+    """Ask one trial of a run to stop within a step, for good.
+
+    Raises:
+        UserError: If the run has no such trial.
+    """
+    folder = f"{root}/trials/{trial}"
+    if not head.run(f"test -d {shlex.quote(folder)} && echo there || true"):
+        raise bad_input(f"{head}:{folder}", "no such trial", "see neft-ray status")
+    head.run(f"touch {shlex.quote(folder)}/{CANCEL_FILE}")
+
+
+def _refuse_own(folder: Path) -> None:
+    if folder.exists() and not RunDirectory(folder).copied_from_file.exists():
+        what = "is a run of this machine, with the name of one on the cluster"
+        raise bad_input(folder, what, "name another --storage")

@@ -1,0 +1,91 @@
+"""A cluster's job server: a sweep is sent to it as a Ray job, and watched."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import neft_ray
+from neft_ray.errors import bad_input
+from neft_ray.launch.ssh import Head
+from neft_ray.launch.submission import SWEEP_FILE, Submission, pack
+
+JOBS_PORT = 8265
+"""Of Ray's dashboard, which takes jobs; on the head's loopback."""
+POLL_SECONDS = 2.0
+
+
+@contextmanager
+def jobs(head: Head) -> Iterator[Any]:
+    """Yield a client of the head's job server, through a tunnel.
+
+    Raises:
+        UserError: If the head cannot be reached, or Ray does not run there or lets nobody in.
+    """
+    from ray.job_submission import JobSubmissionClient
+
+    # The token is that of `ray get-auth-token`; a cluster without one ignores it.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    with head.tunnel(JOBS_PORT) as port:
+        try:
+            client = JobSubmissionClient(f"http://127.0.0.1:{port}")
+        except (ConnectionError, RuntimeError) as error:
+            what = f"Ray's job server does not answer: {str(error).splitlines()[0]}"
+            raise bad_input(head, what, "see `neft-ray doctor`, then `ray up` again") from error
+        yield client
+
+
+def submit(client: Any, submission: Submission) -> str:
+    """Send a sweep to a cluster and return the job's name.
+
+    The package travels too: what runs there is the very code that checked the file here.
+
+    Raises:
+        UserError: If what would travel is too large, missing or outside of the present folder.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if submission.text is not None:
+            (folder / SWEEP_FILE).write_text(submission.text)
+        pack(submission.config, folder)
+        name = submission.run_name
+        if submission.resumes:
+            name += f"-{secrets.token_hex(2)}"  # a job's name is used once
+        return str(
+            client.submit_job(
+                entrypoint=submission.command,
+                submission_id=name,
+                runtime_env={
+                    "working_dir": str(folder),
+                    "py_modules": [str(Path(neft_ray.__file__).parent)],
+                },
+                metadata={"run": submission.run_name, "user": getpass.getuser()},
+            )
+        )
+
+
+def output(client: Any, name: str) -> Iterator[str]:
+    """Yield what a job prints, as it comes, until it has ended."""
+    shown = 0
+    while True:
+        is_over = client.get_job_status(name).is_terminal()  # asked first: the logs are whole then
+        text = client.get_job_logs(name)
+        yield text[shown:]
+        shown = len(text)
+        if is_over:
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def has_succeeded(client: Any, name: str) -> bool:
+    """Tell whether a job that has ended came to a good end."""
+    from ray.job_submission import JobStatus
+
+    return bool(client.get_job_status(name) == JobStatus.SUCCEEDED)

@@ -1,0 +1,84 @@
+"""A cluster on throw-away hosts, made by the shipped file: a laptop, a head and two workers."""
+
+import json
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from neft_ray.journal import TrialRecord, read_records
+from tests.cluster.hosts import REPOSITORY, Host, Hosts
+
+NUM_WORKERS = 2
+STORAGE = "/tmp/shared/neft_ray"
+SWEEP = {
+    "name": "across",
+    "model": {"path": "builtin:base"},
+    "data": {"train": "rows.jsonl", "held_out": "builtin:tales", "template": "question",
+             "max_rows": 96, "format": "prompt_response"},
+    "optimizer": {"learning_rate": 1e-3},
+    "batch": {"size_examples": 16, "micro_tokens": 2048},
+    "training": {"epochs": 4, "eval_every_steps": 6, "train_loss_rows": 8},
+    "workers": {"num": 2, "cpus": 2, "timeout_seconds": 60},
+    "sweep": {
+        "space": {"noise.alpha": {"choice": [5, 10]}},
+        "control": {"noise.alpha": 0},
+        "searcher": {"kind": "grid"},
+        "finalists": {"num": 1, "seeds": [1]},
+    },
+}  # fmt: skip
+"""A worker takes all cores of a host, so that the two of a trial are on two hosts."""
+
+
+class Cluster:
+    """Hosts with the shipped cluster file between them; the laptop is where commands are typed."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        self.hosts = hosts
+        self.laptop, self.head, *self.workers = hosts.all
+        self.home = self.laptop.folder / "root"
+        shutil.copy(hosts.key, self.home / ".ssh/id_ed25519")
+        self.laptop.run("ray get-auth-token --generate")
+        (self.home / "onprem.yaml").write_text(json.dumps(self.config()))  # JSON is YAML
+        rows = REPOSITORY / "neft_ray/builtin/train.jsonl"
+        (self.home / "rows.jsonl").write_bytes(rows.read_bytes())
+
+    def config(self) -> dict:
+        """Return the shipped file with the hosts' addresses in the marked lines."""
+        config = yaml.safe_load((REPOSITORY / "clusters/onprem.yaml").read_text())
+        config["provider"]["head_ip"] = self.head.address
+        config["provider"]["worker_ips"] = [worker.address for worker in self.workers]
+        config["auth"]["ssh_user"] = "root"
+        config["metadata"]["neft_ray"]["storage"] = STORAGE
+        config["setup_commands"] = []  # hosts see what is installed here
+        return config
+
+    def typed(self, command: str, check: bool = True, seconds: float = 600.0):
+        """Run a command on the laptop."""
+        return self.laptop.run(command, check, seconds)
+
+    def neft_ray(self, *arguments: object, check: bool = True) -> subprocess.CompletedProcess:
+        """Run one of our commands on the laptop."""
+        return self.typed(shlex.join(["neft-ray", *map(str, arguments)]), check)
+
+    def sweep_file(self, **changes) -> str:
+        """Write the sweep file on the laptop and return its name."""
+        config = json.loads(json.dumps(SWEEP))
+        for section, values in changes.items():
+            config[section] |= values
+        (self.home / "sweep.yaml").write_text(json.dumps(config))
+        return "sweep.yaml"
+
+    def run_folder(self, name: str) -> Path:
+        """Return a run directory in the storage that all hosts see."""
+        return self.hosts.shared / "neft_ray" / name
+
+    def records(self, name: str) -> dict[int, TrialRecord]:
+        """Return the trials of a run."""
+        return read_records(self.run_folder(name) / "journal.jsonl")
+
+    def everyone(self) -> list[Host]:
+        """Return all machines of the cluster."""
+        return [self.head, *self.workers]
