@@ -7,7 +7,7 @@ DATA ?= ../shared/data
 RESULTS := build/bench
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install quickstart check test test-all bench bench-full bench-compare wheel clean
+.PHONY: help install quickstart check test test-cluster test-all bench bench-full bench-compare wheel clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,10 +29,13 @@ check: $(INSTALLED) ## lint, types, architecture
 	$(BIN)/pytest tests/test_architecture.py tests/test_shipped.py
 
 test: $(INSTALLED) ## every test but those that take minutes each
-	$(BIN)/pytest tests $(PARALLEL) -m "not slow"
+	$(BIN)/pytest tests $(PARALLEL) -m "not slow and not cluster"
+
+test-cluster: $(INSTALLED) ## the cluster files on throw-away hosts of this machine; needs root
+	$(BIN)/pytest tests/cluster --durations 15
 
 test-all: $(INSTALLED) ## every test that runs on two cores
-	$(BIN)/pytest tests $(PARALLEL)
+	$(BIN)/pytest tests $(PARALLEL) -m "not cluster"
 
 bench: $(INSTALLED) ## every benchmark but the whole sweep; DATA=folder with the 260K model and Alpaca
 	mkdir -p $(RESULTS)

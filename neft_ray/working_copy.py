@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import re
+import shlex
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,20 +30,24 @@ logger = logging.getLogger(__name__)
 
 MARKER = ".bucket"
 SCRATCH_VARIABLE = "NEFT_RAY_SCRATCH"
-"""Names the folder of working copies: on a disk that is fast and large. Default: ~/.neft_ray."""
+"""Names the folder of working copies: on a disk that is fast and large."""
+DEFAULT_SCRATCH = "~/.neft_ray"
 PUSH_SECONDS = 10.0
 Chosen = Callable[[str], bool]
 """Whether a file takes part, by its name relative to the folder."""
 
 
+def is_bucket(place: str) -> bool:
+    """Tell whether a storage place is in a bucket, not a folder."""
+    return urlsplit(place).scheme in SCHEMES
+
+
 def here(place: str | Path) -> Path:
     """Return the folder of this machine for a storage place: a folder, or a bucket's URI."""
     parts = urlsplit(str(place))
-    if parts.scheme not in SCHEMES:
+    if not is_bucket(str(place)):
         return Path(place)
-    scratch = Path(os.environ.get(SCRATCH_VARIABLE, "~/.neft_ray")).expanduser()
-    name = re.sub(r"[^\w.-]+", "_", f"{parts.scheme}_{parts.netloc}")
-    root = scratch / "storage" / name
+    root = Path(os.environ.get(SCRATCH_VARIABLE, DEFAULT_SCRATCH)).expanduser() / _root(place)
     marker = root / MARKER
     if not marker.exists():
         root.mkdir(parents=True, exist_ok=True)
@@ -50,6 +55,20 @@ def here(place: str | Path) -> Path:
         partial.write_text(parts._replace(path="").geturl())
         partial.replace(marker)
     return root / parts.path.strip("/")
+
+
+def folder_in_shell(place: str) -> str:
+    """Return the folder of any machine for a storage place, as a word for its shell."""
+    parts = urlsplit(place)
+    if not is_bucket(place):
+        return shlex.quote(place.rstrip("/"))
+    below = f"{_root(place)}/{parts.path.strip('/')}".rstrip("/")
+    return f"${{{SCRATCH_VARIABLE}:-{DEFAULT_SCRATCH}}}/{shlex.quote(below)}"
+
+
+def _root(place: str | Path) -> str:
+    parts = urlsplit(str(place))
+    return "storage/" + re.sub(r"[^\w.-]+", "_", f"{parts.scheme}_{parts.netloc}")
 
 
 def place_of(path: Path) -> str:

@@ -48,6 +48,9 @@ def submit(
         name = job.submit(client, submission)
         run = submission.run_name
         typer.echo(f"submitted {run} to {there.name} ({head})")
+        if not job.has_begun(client, name, head, f"{copies.runs_folder(there, head)}/{run}"):
+            typer.echo("".join(job.output(client, name)), err=True)
+            raise typer.Exit(ExitCode.BAD_INPUT)
         for command in ("status", "logs", "stop", "fetch"):
             typer.echo(f"  neft-ray {command} {run} --cluster {cluster}")
         if not follow:

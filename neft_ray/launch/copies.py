@@ -11,6 +11,7 @@ from neft_ray.config.cluster import ClusterFile
 from neft_ray.errors import bad_input
 from neft_ray.launch.ssh import Head
 from neft_ray.run_directory import CANCEL_FILE, RunDirectory, find_run
+from neft_ray.working_copy import folder_in_shell, is_bucket
 
 LEFT_THERE = ("checkpoints", "origin", "/ray", "*.lock", ".step-*", "*.partial", ".best_model*")
 """What only the cluster has a use for, and what is on its way to be something else."""
@@ -19,9 +20,9 @@ POLL_SECONDS = 2.0
 STOP_SECONDS = 180.0
 
 
-def runs_folder(cluster: ClusterFile) -> str:
-    """Return the folder on the head that holds every run."""
-    return cluster.settings.storage.rstrip("/")
+def runs_folder(cluster: ClusterFile, head: Head) -> str:
+    """Return the folder on the head that holds every run; of a bucket, its working copy."""
+    return head.run(f"echo {folder_in_shell(cluster.settings.storage)}").strip()
 
 
 def find_there(cluster: ClusterFile, head: Head, reference: str) -> str:
@@ -30,15 +31,23 @@ def find_there(cluster: ClusterFile, head: Head, reference: str) -> str:
     Raises:
         UserError: If there is none, or the head cannot be reached.
     """
-    folder = runs_folder(cluster)
-    names = head.run(f"ls -1t {shlex.quote(folder)}/*/sweep.yaml 2>/dev/null | xargs -r dirname")
-    found = [Path(line).name for line in names.splitlines()]
-    if reference == "latest" and found:
-        return f"{folder}/{found[0]}"
-    if reference in found:
-        return f"{folder}/{reference}"
+    folder, place = runs_folder(cluster, head), cluster.settings.storage
+    found = _names(head, folder)
+    if is_bucket(place) and (reference not in found and not (reference == "latest" and found)):
+        # A new head has not seen the runs of the one before; looking at one fetches it
+        words = shlex.join(["neft-ray", "status", reference, "--storage", place])
+        head.run(f"{words} > /dev/null || true")
+        found = _names(head, folder)
+    if reference in found or (reference == "latest" and found):
+        return f"{folder}/{reference if reference in found else found[0]}"
     remedy = f"runs there: {', '.join(found[:5]) or 'none'}"
     raise bad_input(f"{head}:{folder}", f"no such run: {reference}", remedy)
+
+
+def _names(head: Head, folder: str) -> list[str]:
+    """Return the names of the runs in a folder of the head, newest first."""
+    told = head.run(f"ls -1t {shlex.quote(folder)}/*/sweep.yaml 2>/dev/null | xargs -r dirname")
+    return [Path(line).name for line in told.splitlines()]
 
 
 def bring(

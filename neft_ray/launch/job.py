@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import getpass
+import logging
 import os
 import secrets
+import shlex
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,10 +18,12 @@ import neft_ray
 from neft_ray.errors import bad_input
 from neft_ray.launch.ssh import Head
 from neft_ray.launch.submission import SWEEP_FILE, Submission, pack
+from neft_ray.run_in_bucket import JOURNAL_FILE
 
 JOBS_PORT = 8265
 """Of Ray's dashboard, which takes jobs; on the head's loopback."""
 POLL_SECONDS = 2.0
+CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 
 
 @contextmanager
@@ -29,13 +33,20 @@ def jobs(head: Head) -> Iterator[Any]:
     Raises:
         UserError: If the head cannot be reached, or Ray does not run there or lets nobody in.
     """
+    # Read by Ray as it is loaded. The token is that of `ray get-auth-token`; a cluster without one
+    # ignores it.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 
-    # The token is that of `ray get-auth-token`; a cluster without one ignores it.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     with head.tunnel(JOBS_PORT) as port:
         try:
             client = JobSubmissionClient(f"http://127.0.0.1:{port}")
+        except AuthenticationError as error:
+            remedy = "run `ray get-auth-token --generate` before `ray up`, which takes it along"
+            raise bad_input(head, "Ray lets nobody in without its token", remedy) from error
         except (ConnectionError, RuntimeError) as error:
             what = f"Ray's job server does not answer: {str(error).splitlines()[0]}"
             raise bad_input(head, what, "see `neft-ray doctor`, then `ray up` again") from error
@@ -82,6 +93,23 @@ def output(client: Any, name: str) -> Iterator[str]:
         if is_over:
             return
         time.sleep(POLL_SECONDS)
+
+
+def has_begun(client: Any, name: str, head: Head, root: str) -> bool:
+    """Wait until a job's run has begun, after all checks, or has ended before that.
+
+    Args:
+        client: Of the job server.
+        name: The job's.
+        head: Where it runs.
+        root: The run directory there.
+    """
+    journal = shlex.quote(f"{root}/{JOURNAL_FILE}")
+    while not head.run(f"test -e {journal} && echo begun || true"):
+        if client.get_job_status(name).is_terminal():
+            return False
+        time.sleep(POLL_SECONDS)
+    return True
 
 
 def has_succeeded(client: Any, name: str) -> bool:

@@ -144,7 +144,17 @@ class Host:
     def console(self, command: str) -> list[str]:
         """Return what runs a shell command in the host."""
         enter = ["nsenter", "-t", str(self._first().pid), "-a"]
-        return [*enter, "env", "-i", "HOME=/root", "TERM=dumb", "bash", "--login", "-c", command]
+        return [
+            *enter,
+            "env",
+            "-i",
+            "HOME=/root",
+            "TERM=dumb",
+            "bash",
+            "--login",
+            "-c",
+            f"cd; {command}",
+        ]
 
     def processes(self) -> list[psutil.Process]:
         """Return what runs there, but for the host's own sshd."""
@@ -207,6 +217,7 @@ class Hosts:
         self.base, self.shared, self.key = base, base / "shared", base / "id"
         self.environment = {
             "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": str(REPOSITORY),
             "OMP_NUM_THREADS": "1",
             **(environment or {}),
         }

@@ -17,7 +17,7 @@ SWEEP = {
     "name": "across",
     "model": {"path": "builtin:base"},
     "data": {"train": "rows.jsonl", "held_out": "builtin:tales", "template": "question",
-             "max_rows": 96, "format": "prompt_response"},
+             "max_rows": 96},
     "optimizer": {"learning_rate": 1e-3},
     "batch": {"size_examples": 16, "micro_tokens": 2048},
     "training": {"epochs": 4, "eval_every_steps": 6, "train_loss_rows": 8},

@@ -1,0 +1,138 @@
+"""The shipped file for machines of one's own, word by word, on throw-away hosts; what fails."""
+
+import json
+import time
+
+import pytest
+
+from neft_ray.journal import COMPLETED
+from tests.cluster.hosts import Hosts, why_not
+from tests.cluster.onprem import Cluster
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
+    pytest.mark.timeout(900),
+]
+PATIENCE_SECONDS = 300.0
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """A cluster that is up: three machines, and the laptop that made it."""
+    with Hosts(tmp_path_factory.mktemp("lab") / "hosts", 4) as hosts:
+        cluster = Cluster(hosts)
+        cluster.typed("ray up --yes onprem.yaml")
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def quiet(cluster):
+    """The name of a sweep that nothing disturbed."""
+    done = cluster.neft_ray("submit", cluster.sweep_file(), "--cluster", "onprem.yaml", "--follow")
+    assert "report " in done.stdout
+    return submitted(done)
+
+
+def submitted(done):
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("submitted ")]
+    return line.split()[1]
+
+
+def table(cluster, name):
+    """What a sweep found: of every trial all that does not depend on the clock."""
+    return {
+        number: (
+            *(record.arm, dict(record.values), record.seed, record.status),
+            [(report.step, dict(report.metrics)) for report in record.reports],
+        )
+        for number, record in cluster.records(name).items()
+    }
+
+
+def wait_until(what, seconds=PATIENCE_SECONDS):
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain"
+        time.sleep(1)
+    return found
+
+
+def wait_for_report(cluster, name, trial, at_least=1):
+    wait_until(
+        lambda: (
+            (cluster.run_folder(name) / "journal.jsonl").exists()
+            and len(getattr(cluster.records(name).get(trial), "reports", [])) >= at_least
+        )
+    )
+
+
+def test_a_sweep_runs_across_hosts(cluster, quiet):
+    records = cluster.records(quiet)
+    assert {record.status for record in records.values()} == {COMPLETED}
+    assert len(records) == 5
+    # The first worker of a second node keeps a file of its own
+    folders = sorted(cluster.run_folder(quiet).glob("trials/t*"))
+    assert all((folder / "metrics-1.jsonl").exists() for folder in folders)
+
+
+def test_report_and_model_come_home(cluster, quiet):
+    cluster.neft_ray("fetch", quiet, "--cluster", "onprem.yaml")
+    home = cluster.home / "runs" / quiet
+    assert (home / "report/index.html").exists()
+    assert json.loads((home / "best_model/neft_ray.json").read_text())["run"] == quiet
+    assert not list(home.rglob("checkpoints"))
+    answer = cluster.typed(f"echo 'Who lives there?' | neft-ray chat {quiet}")
+    assert answer.stdout.strip()
+    told = cluster.neft_ray("status", quiet, "--cluster", "onprem.yaml").stdout
+    assert "finished" in told
+    assert told.count("completed") == 5
+
+
+def test_every_trial_is_in_the_heads_mlflow_behind_its_password(cluster, quiet):
+    uri = json.loads((cluster.head.folder / "root/.neft_ray/mlflow.json").read_text())["uri"]
+    count = (
+        "import mlflow; runs = mlflow.search_runs(search_all_experiments=True, "
+        "output_format='list'); print('runs', sum(r.info.status == 'FINISHED' for r in runs))"
+    )
+    asked = f'MLFLOW_TRACKING_URI={uri} MLFLOW_HTTP_REQUEST_MAX_RETRIES=0 python -c "{count}"'
+    assert "runs 6" in cluster.head.run(asked).stdout
+    refused = cluster.laptop.run(asked, check=False)
+    assert refused.returncode and "401" in refused.stderr
+
+
+def test_bad_input_is_told_where_the_command_was_typed_and_nothing_is_left(cluster):
+    (cluster.home / "bad.jsonl").write_text('{"instruction": "Who?"}\n')
+    file = cluster.sweep_file(data={"train": "bad.jsonl"})
+    done = cluster.neft_ray("submit", file, "--cluster", "onprem.yaml", check=False)
+    assert done.returncode == 2
+    assert "error bad.jsonl: row 1: 'output' is missing" in done.stderr
+    assert not cluster.run_folder(submitted(done)).exists()
+
+
+def test_a_sweep_is_stopped_and_goes_on(cluster, quiet):
+    done = cluster.neft_ray("submit", cluster.sweep_file(), "--cluster", "onprem.yaml")
+    name = submitted(done)
+    wait_for_report(cluster, name, 0)
+    stopped = cluster.neft_ray("stop", name, "--cluster", "onprem.yaml").stdout
+    assert f"neft-ray submit --resume {name}" in stopped
+    again = cluster.neft_ray("submit", "--resume", name, "--cluster", "onprem.yaml", "--follow")
+    assert "report " in again.stdout
+    assert table(cluster, name) == table(cluster, quiet)
+
+
+def test_a_worker_loses_power_a_link_is_cut_and_mlflow_is_killed(cluster, quiet):
+    done = cluster.neft_ray("submit", cluster.sweep_file(), "--cluster", "onprem.yaml")
+    name = submitted(done)
+    first, second = cluster.workers
+    wait_for_report(cluster, name, 0)
+    first.kill()
+    wait_for_report(cluster, name, 1)  # on the machines that are left
+    first.restart()
+    cluster.head.run("kill -9 $(pgrep -f 'mlflow server' | head -1)")
+    wait_for_report(cluster, name, 2)
+    second.cut()
+    wait_for_report(cluster, name, 3)
+    second.mend()
+    wait_until(lambda: (cluster.run_folder(name) / "best_model").exists())
+    assert table(cluster, name) == table(cluster, quiet)
