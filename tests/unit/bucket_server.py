@@ -1,34 +1,82 @@
-"""An S3 server on loopback for tests, whose answers can be made to fail."""
+"""A real S3 server for tests, some of whose answers fail, are late or are cut off."""
 
+import itertools
 import logging
 import os
+import socket
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import boto3
-from moto.server import ThreadedMotoServer
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
 
 NAME = "neft-test"
+LATE_SECONDS = 2.0
+
+
+class Faulty:
+    """A WSGI application that answers as S3 does, but for every so-many-th request."""
+
+    def __init__(self, error_every: int = 0, late_every: int = 0, cut_every: int = 0) -> None:
+        """Begin; 0 is never. Primes make faults fall on all kinds of requests."""
+        self._app = DomainDispatcherApplication(create_backend_app)
+        self._error_every, self._late_every = error_every, late_every
+        self._cut_every = cut_every
+        self._numbers = itertools.count(1)
+        self.num_faults = 0
+
+    def __call__(self, environ, start_response):
+        """Answer one request."""
+        number = next(self._numbers)
+        if self._late_every and number % self._late_every == 0:
+            self.num_faults += 1
+            time.sleep(LATE_SECONDS)
+        if self._error_every and number % self._error_every == 0:
+            self.num_faults += 1
+            start_response("503 Slow Down", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>SlowDown</Code></Error>"]
+        answer = self._app(environ, start_response)
+        if self._cut_every and number % self._cut_every == 0:
+            self.num_faults += 1
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        return answer
+
+
+def serve(app: Faulty, host: str = "127.0.0.1", port: int = 0):
+    """Return a server that is not yet running."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    return make_server(host, port, app, threaded=True)
 
 
 @contextmanager
-def s3_server() -> Iterator[str]:
+def s3_server(app: Faulty | None = None) -> Iterator[str]:
     """Yield the URI of an empty bucket, with the environment set up to reach it."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    server = serve(Faulty())
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
     before = dict(os.environ)
     os.environ.update(
         AWS_ACCESS_KEY_ID="test",
         AWS_SECRET_ACCESS_KEY="test",
         AWS_REGION="us-east-1",
-        AWS_ENDPOINT_URL=f"http://{host}:{port}",
+        AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.port}",
     )
     try:
         boto3.client("s3").create_bucket(Bucket=NAME)
+        server.app = app or server.app
         yield f"s3://{NAME}"
     finally:
         os.environ.clear()
         os.environ.update(before)
-        server.stop()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+if __name__ == "__main__":
+    address, port, *faults = sys.argv[1:]
+    serve(Faulty(*map(int, faults)), address, int(port)).serve_forever()
