@@ -35,9 +35,15 @@ SWEEP = {
 class Cluster:
     """Hosts with the shipped cluster file between them; the laptop is where commands are typed."""
 
-    def __init__(self, hosts: Hosts) -> None:
-        self.hosts = hosts
-        self.laptop, self.head, *self.workers = hosts.all
+    def __init__(self, hosts: Hosts, storage: str = STORAGE) -> None:
+        """Prepare the laptop.
+
+        Args:
+            hosts: The laptop, the head, the workers; any more are none of the cluster's.
+            storage: Where runs lie.
+        """
+        self.hosts, self.storage = hosts, storage
+        self.laptop, self.head, *self.workers = hosts.all[: 2 + NUM_WORKERS]
         self.home = self.laptop.folder / "root"
         shutil.copy(hosts.key, self.home / ".ssh/id_ed25519")
         self.laptop.run("ray get-auth-token --generate")
@@ -51,7 +57,7 @@ class Cluster:
         config["provider"]["head_ip"] = self.head.address
         config["provider"]["worker_ips"] = [worker.address for worker in self.workers]
         config["auth"]["ssh_user"] = "root"
-        config["metadata"]["neft_ray"]["storage"] = STORAGE
+        config["metadata"]["neft_ray"]["storage"] = self.storage
         config["setup_commands"] = []  # hosts see what is installed here
         return config
 
@@ -72,8 +78,11 @@ class Cluster:
         return "sweep.yaml"
 
     def run_folder(self, name: str) -> Path:
-        """Return a run directory in the storage that all hosts see."""
-        return self.hosts.shared / "neft_ray" / name
+        """Return a run directory, as the head sees it."""
+        if self.storage == STORAGE:
+            return self.hosts.shared / "neft_ray" / name
+        copy = self.storage.replace("://", "_")
+        return self.head.folder / "root/.neft_ray/storage" / copy / name
 
     def records(self, name: str) -> dict[int, TrialRecord]:
         """Return the trials of a run."""

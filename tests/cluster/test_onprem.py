@@ -1,20 +1,19 @@
 """The shipped file for machines of one's own, word by word, on throw-away hosts; what fails."""
 
 import json
-import time
 
 import pytest
 
 from neft_ray.journal import COMPLETED
 from tests.cluster.hosts import Hosts, why_not
 from tests.cluster.onprem import Cluster
+from tests.cluster.waiting import submitted, table, wait_for_report, wait_until
 
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
     pytest.mark.timeout(900),
 ]
-PATIENCE_SECONDS = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -32,39 +31,6 @@ def quiet(cluster):
     done = cluster.neft_ray("submit", cluster.sweep_file(), "--cluster", "onprem.yaml", "--follow")
     assert "report " in done.stdout
     return submitted(done)
-
-
-def submitted(done):
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("submitted ")]
-    return line.split()[1]
-
-
-def table(cluster, name):
-    """What a sweep found: of every trial all that does not depend on the clock."""
-    return {
-        number: (
-            *(record.arm, dict(record.values), record.seed, record.status),
-            [(report.step, dict(report.metrics)) for report in record.reports],
-        )
-        for number, record in cluster.records(name).items()
-    }
-
-
-def wait_until(what, seconds=PATIENCE_SECONDS):
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline, f"waited {seconds:.0f} s in vain"
-        time.sleep(1)
-    return found
-
-
-def wait_for_report(cluster, name, trial, at_least=1):
-    wait_until(
-        lambda: (
-            (cluster.run_folder(name) / "journal.jsonl").exists()
-            and len(getattr(cluster.records(name).get(trial), "reports", [])) >= at_least
-        )
-    )
 
 
 def test_a_sweep_runs_across_hosts(cluster, quiet):
