@@ -1,4 +1,4 @@
-"""Commands that need a cluster of machines: submit, fetch, down; and `head`, which runs on one."""
+"""Commands for a cluster of machines: doctor, submit, fetch, down; and `head`, which one runs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from neft_ray.cli.options import DEFAULT_STORAGE, Overrides, Run, Storage
 from neft_ray.config.cluster import load_cluster
-from neft_ray.errors import ExitCode, bad_input
+from neft_ray.errors import ExitCode, Problem, UserError, bad_input
 from neft_ray.launch import copies, job
 from neft_ray.launch.ssh import LOCAL, Head
 from neft_ray.launch.submission import compose, go_on, mlflow_uri
@@ -110,7 +111,22 @@ def head(
         typer.echo(f"mlflow   {address}, password in {server.CREDENTIALS_FILE}")
 
 
-COMMANDS = [submit, fetch, down, head]
+def doctor(cluster: Annotated[Path, typer.Argument(help="The cluster file.")]) -> None:
+    """Find out what is missing or wrong with a cluster, before it is used and paid for."""
+    from neft_ray.launch.doctor import examine
+
+    console = Console(soft_wrap=True, highlight=False)
+    problems: list[Problem] = []
+    for checked in examine(load_cluster(cluster)):
+        mark = "[green]✓[/]" if checked.is_fine else "[yellow]–[/]"
+        console.print("[red]✗[/]" if checked.problems else mark, f"{checked.what:16}", end=" ")
+        console.print("see below" if checked.problems else checked.told, markup=False)
+        problems += checked.problems
+    if problems:
+        raise UserError(problems)
+
+
+COMMANDS = [doctor, submit, fetch, down, head]
 
 
 def copy_of(cluster: Path, run: str, storage: Path) -> RunDirectory:

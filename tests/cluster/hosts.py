@@ -156,10 +156,11 @@ class Host:
             f"cd; {command}",
         ]
 
-    def processes(self) -> list[psutil.Process]:
-        """Return what runs there, but for the host's own sshd."""
-        first = self._first()
-        return [process for process in first.children(recursive=True) if process.is_running()]
+    def commands(self) -> list[str]:
+        """Return the command lines of what runs there, but for sshd and who is logged in."""
+        running = self._first().children(recursive=True)
+        lines = [" ".join(process.cmdline()) for process in running if process.is_running()]
+        return [line for line in lines if line and not line.startswith("sshd")]
 
     def down(self) -> None:
         """End whatever runs and unplug."""

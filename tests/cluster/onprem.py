@@ -10,6 +10,7 @@ import yaml
 
 from neft_ray.journal import TrialRecord, read_records
 from tests.cluster.hosts import REPOSITORY, Host, Hosts
+from tests.cluster.waiting import wait_until
 
 NUM_WORKERS = 2
 STORAGE = "/tmp/shared/neft_ray"
@@ -87,6 +88,15 @@ class Cluster:
     def records(self, name: str) -> dict[int, TrialRecord]:
         """Return the trials of a run."""
         return read_records(self.run_folder(name) / "journal.jsonl")
+
+    def one_that_trains(self) -> Host:
+        """Return a worker on which a process of a trial runs, or wait for it."""
+        return wait_until(
+            lambda: next(
+                (w for w in self.workers if w.run("pgrep -f '[R]ayTrainWorker'", False).stdout),
+                None,
+            )
+        )
 
     def everyone(self) -> list[Host]:
         """Return all machines of the cluster."""

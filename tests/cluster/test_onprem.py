@@ -90,15 +90,41 @@ def test_a_sweep_is_stopped_and_goes_on(cluster, quiet):
 def test_a_worker_loses_power_a_link_is_cut_and_mlflow_is_killed(cluster, quiet):
     done = cluster.neft_ray("submit", cluster.sweep_file(), "--cluster", "onprem.yaml")
     name = submitted(done)
-    first, second = cluster.workers
     wait_for_report(cluster, name, 0)
+    first = cluster.one_that_trains()
     first.kill()
     wait_for_report(cluster, name, 1)  # on the machines that are left
     first.restart()
-    cluster.head.run("kill -9 $(pgrep -f 'mlflow server' | head -1)")
-    wait_for_report(cluster, name, 2)
+    cluster.head.run("kill -9 $(pgrep -f '[m]lflow server')")
+    second = cluster.one_that_trains()
     second.cut()
     wait_for_report(cluster, name, 3)
     second.mend()
     wait_until(lambda: (cluster.run_folder(name) / "best_model").exists())
+    records = cluster.records(name)
+    assert sum(record.num_crashes for record in records.values()) >= 2
     assert table(cluster, name) == table(cluster, quiet)
+
+
+def test_the_head_loses_power_and_the_sweep_goes_on(cluster, quiet):
+    done = cluster.neft_ray("submit", cluster.sweep_file(), "--cluster", "onprem.yaml")
+    name = submitted(done)
+    wait_for_report(cluster, name, 1, at_least=2)
+    cluster.head.kill()
+    cluster.head.restart()
+    cluster.typed("ray up --yes onprem.yaml")
+    again = cluster.neft_ray("submit", "--resume", name, "--cluster", "onprem.yaml", "--follow")
+    assert "report " in again.stdout
+    assert table(cluster, name) == table(cluster, quiet)
+
+
+def test_the_doctor_finds_nothing_wrong(cluster):
+    told = cluster.neft_ray("doctor", "onprem.yaml").stdout
+    assert told.count("\u2713") == 8, told
+    assert "every machine sees it" in told
+
+
+def test_afterwards_nothing_runs_on_any_host(cluster):
+    cluster.neft_ray("down", "onprem.yaml", "--yes")
+    left = {host.name: host.commands() for host in cluster.everyone()}
+    assert left == {host.name: [] for host in cluster.everyone()}
