@@ -1,0 +1,128 @@
+"""What the doctor says of a cluster file and of what machines answer, without any machine."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from neft_ray.config.cluster import load_cluster
+from neft_ray.launch import cluster_checks, doctor, probe
+from neft_ray.launch.ssh import Head
+
+SHIPPED = Path(__file__).parents[2] / "clusters/onprem.yaml"
+
+
+@pytest.fixture
+def filled(tmp_path, monkeypatch):
+    """The shipped file with the placeholders filled in, and the key and token it names."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in (".ssh/id_ed25519", ".ray/auth_token"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("secret")
+    text = SHIPPED.read_text()
+    for word in ("HEAD_ADDRESS", "WORKER_ADDRESS", "USER"):
+        text = text.replace(word, "10.0.0.1" if "ADDRESS" in word else "me")
+    file = tmp_path / "cluster.yaml"
+    file.write_text(text)
+    return file
+
+
+def told(file):
+    cluster = load_cluster(file)
+    findings = [*cluster_checks.file_findings(cluster), *cluster_checks.findings_here(cluster)]
+    return [str(problem).replace(f"{file}:", "") for problem in cluster.places.problems(findings)]
+
+
+def changed(file, old, new):
+    text = file.read_text()
+    assert text.count(old) == 1
+    file.write_text(text.replace(old, new))
+    return file
+
+
+def line_of(file, text):
+    return next(n for n, line in enumerate(file.read_text().splitlines(), 1) if text in line)
+
+
+def test_a_file_that_is_filled_in_has_no_problem(filled):
+    assert told(filled) == []
+
+
+def test_every_placeholder_of_the_shipped_file_is_told_with_its_line(filled):
+    filled.write_text(SHIPPED.read_text())
+    places = [line.split(":")[1].strip() for line in told(filled) if "placeholder" in line]
+    assert places == ["provider.head_ip", "provider.worker_ips[0]", "auth.ssh_user"]
+
+
+def test_a_key_that_ray_does_not_know_is_told_with_its_line(filled):
+    changed(filled, "setup_commands:", "setup_comands:")
+    number = line_of(filled, "setup_comands")
+    assert told(filled) == [f"{number}: setup_comands: unknown key; did you mean 'setup_commands'?"]
+
+
+def test_a_value_that_ray_does_not_take_is_told(filled):
+    changed(filled, "setup_commands:", "idle_timeout_minutes: soon\nsetup_commands:")
+    (line,) = told(filled)
+    assert "idle_timeout_minutes: 'soon' is not of type 'number'" in line
+
+
+def test_a_missing_key_token_or_tool_is_told(filled, monkeypatch):
+    home = filled.parent
+    (home / ".ssh/id_ed25519").unlink()
+    (home / ".ray/auth_token").unlink()
+    monkeypatch.setenv("PATH", str(home))
+    lines = "\n".join(told(filled))
+    assert "auth.ssh_private_key: ~/.ssh/id_ed25519 does not exist" in lines
+    assert "run `ray get-auth-token --generate`" in lines
+    assert "ssh is not installed here" in lines
+    assert "rsync is not installed here" in lines
+
+
+def answer(**changes):
+    found = probe.probe("", "")
+    return found | {"skew": 0.0, "own_address": "10.0.0.1", "free_bytes": 10**12} | changes
+
+
+def ailments(**changes):
+    ours = probe.probe("", "")
+    return [str(p) for p in doctor._ailments(Head("10.0.0.1", "me"), answer(**changes), ours)]
+
+
+def test_a_machine_like_this_one_is_sound():
+    assert ailments() == []
+    assert "ray 2." in doctor._described(answer())
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"python": "3.9"}, "runs Python 3.9, this machine 3."),
+        ({"versions": {"ray": "2.9", "neft-ray": None, "torch": "2"}}, "has ray 2.9, this machine"),
+        ({"free_bytes": 10**9}, "has 1 GB free; free 20 GB"),
+        ({"skew": 60.0}, "its clock is 60 s off"),
+        ({"own_address": "127.0.1.1"}, "its own name stands for 127.0.1.1"),
+        ({"own_address": None}, "its own name stands for nothing"),
+        ({"gpus": ["broken: no devices"]}, "NVIDIA's driver is broken: no devices"),
+        ({"storage": "Permission denied"}, "storage: Permission denied"),
+    ],
+)
+def test_what_is_wrong_with_a_machine_is_told(changes, text):
+    (line,) = ailments(**changes)
+    assert line.startswith("10.0.0.1: ")
+    assert text in line
+
+
+def test_the_probe_needs_nothing_but_python(tmp_path):
+    script = Path(probe.__file__).read_text()
+    command = [sys.executable, "-I", "-S", "-", str(tmp_path / "new"), ".mark"]
+    done = subprocess.run(command, input=script, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["cores"] >= 1
+    assert found["storage"] == ""
+    assert (tmp_path / "new/.mark").read_text()
+    assert (
+        "Permission" in probe.probe("/proc/none", ".mark")["storage"]
+        or "No such" in (probe.probe("/proc/none", ".mark")["storage"])
+    )
