@@ -18,6 +18,7 @@ from ray.util.placement_group import (
     placement_group_table,
     remove_placement_group,
 )
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from neft_ray.config.trial import WorkersConfig
 from neft_ray.order import Order
@@ -35,8 +36,10 @@ class WorkerGroupError(RuntimeError):
 
 
 def new_mailbox(max_failures: int, warm: bool = True) -> Any:
-    """Start the actor that a worker group takes its trials from."""
-    mailbox = ray.remote(num_cpus=0)(Mailbox).remote(max_failures, warm)
+    """Start the actor that a worker group takes its trials from, on this process's own node."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox)
+    mailbox = actor.remote(max_failures, warm)
     mailbox.open.remote()
     return mailbox
 
