@@ -7,13 +7,15 @@ import pytest
 from neft_ray.journal import COMPLETED
 from tests.cluster.hosts import Hosts, why_not
 from tests.cluster.onprem import Cluster
-from tests.cluster.waiting import submitted, table, wait_for_report, wait_until
+from tests.cluster.waiting import submitted, table, wait_for_report
 
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
     pytest.mark.timeout(900),
 ]
+
+TO = ("--cluster", "onprem.yaml")
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def cluster(tmp_path_factory):
 @pytest.fixture(scope="module")
 def quiet(cluster):
     """The name of a sweep that nothing disturbed."""
-    done = cluster.neft_ray("submit", cluster.sweep_file(), "--cluster", "onprem.yaml", "--follow")
+    done = cluster.neft_ray("submit", cluster.sweep_file(), *TO, "--follow")
     assert "report " in done.stdout
     return submitted(done)
 
@@ -43,14 +45,14 @@ def test_a_sweep_runs_across_hosts(cluster, quiet):
 
 
 def test_report_and_model_come_home(cluster, quiet):
-    cluster.neft_ray("fetch", quiet, "--cluster", "onprem.yaml")
+    cluster.neft_ray("fetch", quiet, *TO)
     home = cluster.home / "runs" / quiet
     assert (home / "report/index.html").exists()
     assert json.loads((home / "best_model/neft_ray.json").read_text())["run"] == quiet
     assert not list(home.rglob("checkpoints"))
     answer = cluster.typed(f"echo 'Who lives there?' | neft-ray chat {quiet}")
     assert answer.stdout.strip()
-    told = cluster.neft_ray("status", quiet, "--cluster", "onprem.yaml").stdout
+    told = cluster.neft_ray("status", quiet, *TO).stdout
     assert "finished" in told
     assert told.count("completed") == 5
 
@@ -70,50 +72,33 @@ def test_every_trial_is_in_the_heads_mlflow_behind_its_password(cluster, quiet):
 def test_bad_input_is_told_where_the_command_was_typed_and_nothing_is_left(cluster):
     (cluster.home / "bad.jsonl").write_text('{"instruction": "Who?"}\n')
     file = cluster.sweep_file(data={"train": "bad.jsonl"})
-    done = cluster.neft_ray("submit", file, "--cluster", "onprem.yaml", check=False)
+    done = cluster.neft_ray("submit", file, *TO, check=False)
     assert done.returncode == 2
     assert "error bad.jsonl: row 1: 'output' is missing" in done.stderr
     assert not cluster.run_folder(submitted(done)).exists()
 
 
-def test_a_sweep_is_stopped_and_goes_on(cluster, quiet):
-    done = cluster.neft_ray("submit", cluster.sweep_file(), "--cluster", "onprem.yaml")
-    name = submitted(done)
-    wait_for_report(cluster, name, 0)
-    stopped = cluster.neft_ray("stop", name, "--cluster", "onprem.yaml").stdout
-    assert f"neft-ray submit --resume {name}" in stopped
-    again = cluster.neft_ray("submit", "--resume", name, "--cluster", "onprem.yaml", "--follow")
-    assert "report " in again.stdout
-    assert table(cluster, name) == table(cluster, quiet)
-
-
-def test_a_worker_loses_power_a_link_is_cut_and_mlflow_is_killed(cluster, quiet):
-    done = cluster.neft_ray("submit", cluster.sweep_file(), "--cluster", "onprem.yaml")
-    name = submitted(done)
+def test_whatever_is_lost_on_the_way_the_table_is_that_of_a_quiet_sweep(cluster, quiet):
+    name = submitted(cluster.neft_ray("submit", cluster.sweep_file(), *TO))
     wait_for_report(cluster, name, 0)
     first = cluster.one_that_trains()
-    first.kill()
-    wait_for_report(cluster, name, 1)  # on the machines that are left
+    first.kill()  # a worker's machine loses power
+    wait_for_report(cluster, name, 1)
     first.restart()
     cluster.head.run("kill -9 $(pgrep -f '[m]lflow server')")
     second = cluster.one_that_trains()
-    second.cut()
-    wait_for_report(cluster, name, 3)
+    second.cut()  # the link of another one
+    wait_for_report(cluster, name, 2)
     second.mend()
-    wait_until(lambda: (cluster.run_folder(name) / "best_model").exists())
-    records = cluster.records(name)
-    assert sum(record.num_crashes for record in records.values()) >= 2
-    assert table(cluster, name) == table(cluster, quiet)
-
-
-def test_the_head_loses_power_and_the_sweep_goes_on(cluster, quiet):
-    done = cluster.neft_ray("submit", cluster.sweep_file(), "--cluster", "onprem.yaml")
-    name = submitted(done)
-    wait_for_report(cluster, name, 1, at_least=2)
+    assert sum(record.num_crashes for record in cluster.records(name).values()) >= 2
+    stopped = cluster.neft_ray("stop", name, *TO).stdout  # somebody stops it
+    assert f"neft-ray submit --resume {name}" in stopped
+    cluster.neft_ray("submit", "--resume", name, *TO)
+    wait_for_report(cluster, name, 3)
     cluster.head.kill()
     cluster.head.restart()
     cluster.typed("ray up --yes onprem.yaml")
-    again = cluster.neft_ray("submit", "--resume", name, "--cluster", "onprem.yaml", "--follow")
+    again = cluster.neft_ray("submit", "--resume", name, *TO, "--follow")
     assert "report " in again.stdout
     assert table(cluster, name) == table(cluster, quiet)
 
