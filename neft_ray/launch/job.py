@@ -6,7 +6,6 @@ import getpass
 import logging
 import os
 import secrets
-import shlex
 import tempfile
 import time
 from collections.abc import Iterator
@@ -16,9 +15,9 @@ from typing import Any
 
 import neft_ray
 from neft_ray.errors import bad_input
+from neft_ray.launch.copies import owner_there
 from neft_ray.launch.ssh import Head
 from neft_ray.launch.submission import SWEEP_FILE, Submission, pack
-from neft_ray.run_in_bucket import JOURNAL_FILE
 
 JOBS_PORT = 8265
 """Of Ray's dashboard, which takes jobs; on the head's loopback."""
@@ -104,10 +103,9 @@ def has_begun(client: Any, name: str, head: Head, root: str) -> bool:
         head: Where it runs.
         root: The run directory there.
     """
-    journal = shlex.quote(f"{root}/{JOURNAL_FILE}")
-    while not head.run(f"test -e {journal} && echo begun || true"):
+    while owner_there(head, root) is None:
         if client.get_job_status(name).is_terminal():
-            return False
+            return has_succeeded(client, name)  # so soon that nobody saw it
         time.sleep(POLL_SECONDS)
     return True
 
