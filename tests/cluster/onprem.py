@@ -27,7 +27,7 @@ SWEEP = {
         "space": {"noise.alpha": {"choice": [5, 10]}},
         "control": {"noise.alpha": 0},
         "searcher": {"kind": "grid"},
-        "finalists": {"num": 1, "seeds": [1]},
+        "finalists": {"num": 0},
     },
 }  # fmt: skip
 """A worker takes all cores of a host, so that the two of a trial are on two hosts."""

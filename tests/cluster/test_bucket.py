@@ -17,7 +17,7 @@ pytestmark = [
 PORT = 9000
 FAULTS = "17 61 29"
 """Every so-many-th answer is an error, two seconds late, cut off."""
-SHORT = {"sweep": {"space": {"noise.alpha": {"choice": [5]}}, "finalists": {"num": 0}}}
+SHORT = {"sweep": {"space": {"noise.alpha": {"choice": [5]}}}}
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def quiet(cluster):
 def test_a_sweep_runs_across_hosts(cluster, quiet):
     records = cluster.records(quiet)
     assert {record.status for record in records.values()} == {COMPLETED}
-    assert len(records) == 5
+    assert len(records) == 3
     # The first worker of a second node keeps a file of its own
     folders = sorted(cluster.run_folder(quiet).glob("trials/t*"))
     assert all((folder / "metrics-1.jsonl").exists() for folder in folders)
@@ -54,7 +54,7 @@ def test_report_and_model_come_home(cluster, quiet):
     assert answer.stdout.strip()
     told = cluster.neft_ray("status", quiet, *TO).stdout
     assert "finished" in told
-    assert told.count("completed") == 5
+    assert told.count("completed") == 3
 
 
 def test_every_trial_is_in_the_heads_mlflow_behind_its_password(cluster, quiet):
@@ -64,7 +64,7 @@ def test_every_trial_is_in_the_heads_mlflow_behind_its_password(cluster, quiet):
         "output_format='list'); print('runs', sum(r.info.status == 'FINISHED' for r in runs))"
     )
     asked = f'MLFLOW_TRACKING_URI={uri} MLFLOW_HTTP_REQUEST_MAX_RETRIES=0 python -c "{count}"'
-    assert "runs 6" in cluster.head.run(asked).stdout
+    assert "runs 4" in cluster.head.run(asked).stdout
     refused = cluster.laptop.run(asked, check=False)
     assert refused.returncode and "401" in refused.stderr
 
@@ -83,18 +83,18 @@ def test_whatever_is_lost_on_the_way_the_table_is_that_of_a_quiet_sweep(cluster,
     wait_for_report(cluster, name, 0)
     first = cluster.one_that_trains()
     first.kill()  # a worker's machine loses power
-    wait_for_report(cluster, name, 1)
+    wait_for_report(cluster, name, 0, at_least=3)
     first.restart()
     cluster.head.run("kill -9 $(pgrep -f '[m]lflow server')")
     second = cluster.one_that_trains()
     second.cut()  # the link of another one
-    wait_for_report(cluster, name, 2)
+    wait_for_report(cluster, name, 1, at_least=2)
     second.mend()
     assert sum(record.num_crashes for record in cluster.records(name).values()) >= 2
     stopped = cluster.neft_ray("stop", name, *TO).stdout  # somebody stops it
     assert f"neft-ray submit --resume {name}" in stopped
     cluster.neft_ray("submit", "--resume", name, *TO)
-    wait_for_report(cluster, name, 3)
+    wait_for_report(cluster, name, 2)
     cluster.head.kill()
     cluster.head.restart()
     cluster.typed("ray up --yes onprem.yaml")
