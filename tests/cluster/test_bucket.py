@@ -85,10 +85,11 @@ def test_a_worker_and_then_the_head_are_lost_and_a_new_head_goes_on(cluster, qui
     file = cluster.sweep_file(**SHORT)
     name = submitted(cluster.neft_ray("submit", file, "--cluster", "onprem.yaml"))
     wait_for_report(cluster, name, 0)
-    cluster.workers[0].kill()
+    worker = cluster.one_that_trains()
+    worker.kill()
     wait_for_report(cluster, name, 0, at_least=3)  # on the machines that are left
     cluster.head.kill()
-    cluster.workers[0].restart()
+    worker.restart()
     for lost in (".neft_ray/storage", ".cache"):
         shutil.rmtree(cluster.head.folder / "root" / lost, ignore_errors=True)
     cluster.head.restart()
