@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import math
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -88,6 +89,7 @@ def agreed(engine: Engine, *hold: bool) -> list[bool]:
 
 def run(options: dict[str, Any]) -> None:
     """Run trials until the slot closes. This is the `train_loop_per_worker` of a TorchTrainer."""
+    os.environ.update(ray.get(options["mailbox"].secrets.remote()))
     link, models = Link(options["mailbox"]), BaseModels()
     use_cores(options["cpus"])
     while (order := link.take()) is not None:

@@ -40,6 +40,7 @@ INSTALLED_AS = {
     "pydantic_core": "pydantic",
     "rouge_score": "rouge-score",
     "sklearn": "scikit-learn",
+    "huggingface_hub": "huggingface-hub",
 }
 
 # Not installed everywhere: each with its one home, which is imported inside functions alone.

@@ -34,4 +34,10 @@ Cluster = Annotated[
 RunName = Annotated[
     str | None, typer.Option(help="Of the run directory; default: the sweep's name and the time.")
 ]
+HubToken = Annotated[
+    Path | None,
+    typer.Option(
+        "--hub-token-file", help="A file with the token of the model hub; it is read and removed."
+    ),
+]
 DEFAULT_STORAGE = Path("runs")

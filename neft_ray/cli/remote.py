@@ -46,10 +46,11 @@ def submit(
     else:
         raise bad_input("neft-ray submit", "no sweep file is given", "name one, or give --resume")
     with job.jobs(head) as client:
-        name = job.submit(client, submission)
-        run = submission.run_name
+        name = job.submit(client, head, submission)
+        root = copies.folder_there(head, submission.place)
+        run = submission.run_name if submission.config.storage == there.settings.storage else root
         typer.echo(f"submitted {run} to {there.name} ({head})")
-        if not job.has_begun(client, name, head, f"{copies.runs_folder(there, head)}/{run}"):
+        if not job.has_begun(client, name, head, root):
             typer.echo("".join(job.output(client, name)), err=True)
             raise typer.Exit(ExitCode.BAD_INPUT)
         for command in ("status", "logs", "stop", "fetch"):

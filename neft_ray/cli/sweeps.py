@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from neft_ray.cli.options import DEFAULT_STORAGE, Address, Overrides, RunName
+from neft_ray.cli.options import DEFAULT_STORAGE, Address, HubToken, Overrides, RunName
 from neft_ray.config.load import load_sweep
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.errors import ExitCode, Problem, UserError, bad_input
@@ -64,8 +65,10 @@ def sweep(
     resume: Resume = None,
     address: Address = None,
     run_name: RunName = None,
+    hub_token_file: HubToken = None,
 ) -> None:
     """Search α, the learning rate or any other setting, with early stopping and two arms."""
+    _take_token(hub_token_file)
     _run("sweep", *_config_and_run(file, overrides, resume), address, run_name)
 
 
@@ -75,8 +78,10 @@ def train(
     resume: Resume = None,
     address: Address = None,
     run_name: RunName = None,
+    hub_token_file: HubToken = None,
 ) -> None:
     """Run one trial with the values as written; the `sweep` section is not used."""
+    _take_token(hub_token_file)
     _run("train", *_config_and_run(file, overrides, resume), address, run_name)
 
 
@@ -86,6 +91,13 @@ COMMANDS = [quickstart, validate, sweep, train]
 def quickstart_file() -> Path:
     """Return the sweep file that ships with the package."""
     return Path(str(resources.files("neft_ray") / "sweeps" / "quickstart.yaml"))
+
+
+def _take_token(file: Path | None) -> None:
+    """Take a secret from a file into this process, from where workers are told it."""
+    if file is not None:
+        os.environ["HF_TOKEN"] = file.read_text().strip()
+        file.unlink()
 
 
 def _config_and_run(

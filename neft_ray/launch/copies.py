@@ -20,18 +20,23 @@ POLL_SECONDS = 2.0
 STOP_SECONDS = 180.0
 
 
-def runs_folder(cluster: ClusterFile, head: Head) -> str:
-    """Return the folder on the head that holds every run; of a bucket, its working copy."""
-    return head.run(f"echo {folder_in_shell(cluster.settings.storage)}").strip()
+def folder_there(head: Head, place: str) -> str:
+    """Return the folder on the head for a storage place; of a bucket, the working copy."""
+    return head.run(f"echo {folder_in_shell(place)}").strip()
 
 
 def find_there(cluster: ClusterFile, head: Head, reference: str) -> str:
-    """Return the run directory on the head that is meant by its name or `latest`.
+    """Return the run directory on the head that is meant by its name, whole path, or `latest`.
 
     Raises:
         UserError: If there is none, or the head cannot be reached.
     """
-    folder, place = runs_folder(cluster, head), cluster.settings.storage
+    if reference.startswith("/"):  # of a sweep file that names a storage of its own
+        folder, _, reference = reference.rstrip("/").rpartition("/")
+        place = folder
+    else:
+        place = cluster.settings.storage
+        folder = folder_there(head, place)
     found = _names(head, folder)
     if is_bucket(place) and (reference not in found and not (reference == "latest" and found)):
         # A new head has not seen the runs of the one before; looking at one fetches it

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import neft_ray
 from neft_ray.errors import bad_input
 from neft_ray.launch.copies import owner_there
 from neft_ray.launch.ssh import Head
-from neft_ray.launch.submission import SWEEP_FILE, Submission, pack
+from neft_ray.launch.submission import SWEEP_FILE, Submission, hub_names, pack
 
 JOBS_PORT = 8265
 """Of Ray's dashboard, which takes jobs; on the head's loopback."""
@@ -52,14 +53,17 @@ def jobs(head: Head) -> Iterator[Any]:
         yield client
 
 
-def submit(client: Any, submission: Submission) -> str:
+def submit(client: Any, head: Head, submission: Submission) -> str:
     """Send a sweep to a cluster and return the job's name.
 
-    The package travels too: what runs there is the very code that checked the file here.
+    The package travels too: what runs there is the very code that checked the file here. So does
+    the hub's token of whoever submits, if the sweep takes something from there.
 
     Raises:
         UserError: If what would travel is too large, missing or outside of the present folder.
     """
+    from huggingface_hub import get_token
+
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         if submission.text is not None:
@@ -68,6 +72,8 @@ def submit(client: Any, submission: Submission) -> str:
         name = submission.run_name
         if submission.resumes:
             name += f"-{secrets.token_hex(2)}"  # a job's name is used once
+        if hub_names(submission.config) and (token := get_token()):
+            submission = replace(submission, token_file=_hand_over(head, name, token))
         return str(
             client.submit_job(
                 entrypoint=submission.command,
@@ -79,6 +85,13 @@ def submit(client: Any, submission: Submission) -> str:
                 metadata={"run": submission.run_name, "user": getpass.getuser()},
             )
         )
+
+
+def _hand_over(head: Head, name: str, token: str) -> str:
+    """Leave a secret on the head for one job, which takes it away; never in a command's words."""
+    file = f"$HOME/.neft_ray/secrets/{name}"
+    write = f"umask 077; mkdir -p ~/.neft_ray/secrets; cat > {file}; echo {file}"
+    return head.run(write, given=token).strip()
 
 
 def output(client: Any, name: str) -> Iterator[str]:

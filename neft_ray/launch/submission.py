@@ -36,6 +36,7 @@ class Submission:
         overrides: Settings that replace those of the file.
         run_name: Of the run directory, which is also the job's name.
         resumes: The run directory to go on with, on the cluster; None for a new run.
+        token_file: A file on the head with the token of the model hub.
     """
 
     kind: str
@@ -44,6 +45,12 @@ class Submission:
     overrides: tuple[str, ...]
     run_name: str
     resumes: str | None = None
+    token_file: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the run lies: a folder of the cluster, or a bucket's URI."""
+        return f"{self.config.storage.rstrip('/')}/{self.run_name}"
 
     @property
     def command(self) -> str:
@@ -52,6 +59,8 @@ class Submission:
         if self.text is not None:
             arguments.append(SWEEP_FILE)
         arguments += [part for setting in self.overrides for part in ("--set", setting)]
+        if self.token_file is not None:
+            arguments += ["--hub-token-file", self.token_file]
         arguments += ["--resume", self.resumes] if self.resumes else ["--run-name", self.run_name]
         return shlex.join(["python", "-m", "neft_ray.cli", *arguments])
 
@@ -144,6 +153,16 @@ def pack(config: SweepConfig, folder: Path) -> None:
             shutil.copyfile(path, target)
     if problems:
         raise UserError(problems)
+
+
+def hub_names(config: SweepConfig) -> list[str]:
+    """Return the models and data sets that a sweep takes from the hub."""
+    return [
+        value
+        for key in PATH_KEYS
+        for value in sorted(str(value) for value in config.values_of(key) if value is not None)
+        if not (value.startswith(("builtin:", "/")) or Path(value).exists())
+    ]
 
 
 def _relative_paths(config: SweepConfig) -> Iterator[tuple[str, Path]]:

@@ -35,14 +35,15 @@ class Mailbox:
     rank, the one before is dead or about to die: whatever it may still say is ignored.
     """
 
-    def __init__(self, max_failures: int, warm: bool) -> None:
+    def __init__(self, max_failures: int, warm: bool, secrets: dict[str, str]) -> None:
         """Begin without a trial.
 
         Args:
             max_failures: How often the workers of a trial may die before it is given up.
             warm: Keep the workers after a trial; otherwise send them home.
+            secrets: Variables of the workers' environment that nothing else shows.
         """
-        self._max_failures, self._warm = max_failures, warm
+        self._max_failures, self._warm, self._secrets = max_failures, warm, secrets
         self._order: dict[str, Any] | None = None
         self._process_of: dict[int, str] = {}
         self._replaced: set[str] = set()
@@ -56,6 +57,10 @@ class Mailbox:
         self._num_happened = 0
         self._happened: deque[Happened] = deque()
         self._changed = asyncio.Condition()
+
+    async def secrets(self) -> dict[str, str]:
+        """Return what workers need to know and nobody else may."""
+        return self._secrets
 
     async def open(self) -> None:
         """Say that the slot wants a trial."""

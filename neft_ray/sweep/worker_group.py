@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import uuid
 from collections.abc import Collection, Iterator
@@ -29,6 +30,8 @@ from neft_ray.sweep.trainer import SlotTrainer
 from neft_ray.working_copy import matching, pull
 
 CLOSE_TIMEOUT_SECONDS = 60.0
+SECRETS = ("HF_TOKEN",)
+"""Variables that workers are told by their mailbox: Ray shows those of a job to whoever looks."""
 
 
 class WorkerGroupError(RuntimeError):
@@ -39,7 +42,8 @@ def new_mailbox(max_failures: int, warm: bool = True) -> Any:
     """Start the actor that a worker group takes its trials from, on this process's own node."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox)
-    mailbox = actor.remote(max_failures, warm)
+    secrets = {name: os.environ[name] for name in SECRETS if name in os.environ}
+    mailbox = actor.remote(max_failures, warm, secrets)
     mailbox.open.remote()
     return mailbox
 

@@ -96,3 +96,20 @@ def test_a_run_of_this_machine_is_never_overwritten_by_a_copy(tmp_path, monkeypa
     monkeypatch.setattr("neft_ray.launch.copies.find_there", lambda *_: "/shared/name-1")
     with pytest.raises(UserError, match="is a run of this machine"):
         bring(None, None, "name-1", tmp_path)
+
+
+def test_only_what_comes_from_the_hub_needs_its_token(here):
+    assert submission.hub_names(config()) == []
+    assert submission.hub_names(config("model.path=builtin:base", "data.train=/rows.jsonl")) == []
+    names = submission.hub_names(config("model.path=org/gated", "data.train=org/rows"))
+    assert names == ["org/gated", "org/rows"]
+
+
+def test_a_command_names_a_file_with_the_token_and_not_the_token(here):
+    new = submission.Submission("sweep", config(), "text", (), "name-1", token_file="/secrets/x")
+    assert shlex.split(new.command)[5:7] == ["--hub-token-file", "/secrets/x"]
+
+
+def test_a_run_lies_where_its_own_file_says(here):
+    mine = submission.Submission("sweep", config("storage=s3://mine/runs/"), "text", (), "name-1")
+    assert mine.place == "s3://mine/runs/name-1"

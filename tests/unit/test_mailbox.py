@@ -9,7 +9,7 @@ from neft_ray.sweep.mailbox import Mailbox
 
 
 async def with_a_trial():
-    mailbox = Mailbox(max_failures=1, warm=True)
+    mailbox = Mailbox(max_failures=1, warm=True, secrets={})
     await mailbox.post({"number": 4})
     await mailbox.take(0, "process")
     return mailbox
@@ -50,7 +50,9 @@ def test_a_report_waits_for_the_decision(stops):
 @pytest.mark.parametrize("with_trial", [True, False])
 def test_who_leaves_ends_the_trial_first_and_sends_the_workers_home(with_trial):
     async def run():
-        mailbox = await with_a_trial() if with_trial else Mailbox(max_failures=1, warm=True)
+        mailbox = (
+            await with_a_trial() if with_trial else Mailbox(max_failures=1, warm=True, secrets={})
+        )
         taking = asyncio.create_task(mailbox.take(0, "process"))
         waiting = asyncio.create_task(mailbox.next_happened(0))
         await asyncio.sleep(0)
