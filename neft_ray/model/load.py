@@ -94,6 +94,8 @@ def _unloadable(config: ModelConfig, part: str, error: Exception) -> UserError:
     first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
     what = f"the {part} cannot be loaded: {first}"
     remedy = "give a complete Hugging Face folder with safetensors, or a hub name you can reach"
+    if "gated repo" in first:
+        remedy = "accept its terms on the hub, then `hf auth login` where the sweep is started from"
     return bad_input(config.path, what, remedy)
 
 

@@ -1,10 +1,11 @@
-"""A sweep across hosts that share nothing but a bucket, whose server is not always well."""
+"""A sweep across hosts that share nothing but a bucket and a hub, neither of them always well."""
 
 import shutil
 
 import pytest
 
 from tests.cluster.hosts import Hosts, why_not
+from tests.cluster.hub import MODEL
 from tests.cluster.onprem import Cluster
 from tests.cluster.waiting import submitted, table, wait_for_report, wait_until
 from tests.unit.bucket_server import NAME
@@ -14,10 +15,11 @@ pytestmark = [
     pytest.mark.skipif(why_not() is not None, reason=str(why_not())),
     pytest.mark.timeout(900),
 ]
-PORT = 9000
+PORT, HUB_PORT = 9000, 9001
+TOKEN = "hf_nobody_else_may_see_this"
 FAULTS = "17 61 29"
 """Every so-many-th answer is an error, two seconds late, cut off."""
-SHORT = {"sweep": {"space": {"noise.alpha": {"choice": [5]}}}}
+SHORT = {"model": {"path": MODEL}, "sweep": {"space": {"noise.alpha": {"choice": [5]}}}}
 
 
 @pytest.fixture(scope="module")
@@ -25,19 +27,24 @@ def cluster(tmp_path_factory):
     """A cluster without a shared folder: a laptop, three machines, and a store."""
     folder = tmp_path_factory.mktemp("lab")
     hosts = Hosts(folder / "hosts", 5)
+    store = hosts.all[4]
     hosts.environment |= {
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://{hosts.address(5)}:{PORT}",
+        "AWS_ENDPOINT_URL": f"http://{store.address}:{PORT}",
+        "HF_ENDPOINT": f"http://{store.address}:{HUB_PORT}",
     }
     with hosts:
-        store = hosts.all[4]
+        serve_hub = f"python -m tests.cluster.hub 0.0.0.0 {HUB_PORT} {TOKEN}"
+        store.start_command(serve_hub, folder / "hub.log")
         serve = f"python -m tests.unit.bucket_server 0.0.0.0 {PORT}"
         store.start_command(f"{serve} {FAULTS}", folder / "store.log")
         make = f"import boto3; boto3.client('s3').create_bucket(Bucket='{NAME}')"
         wait_until(lambda: store.run(f'python -c "{make}"', check=False).returncode == 0)
         cluster = Cluster(hosts, f"s3://{NAME}/team/runs")
+        (cluster.home / ".cache/huggingface").mkdir(parents=True)
+        (cluster.home / ".cache/huggingface/token").write_text(TOKEN)
         cluster.typed("ray up --yes onprem.yaml")
         yield cluster
 
@@ -74,6 +81,16 @@ def test_a_run_is_whole_in_the_bucket(cluster, quiet):
     steps = {name.rsplit("/", 1)[0] for name in there if "/checkpoints/" in name}
     assert steps and all(f"{step}/state.json" in there for step in steps)
     assert "owner.json" not in there
+
+
+def test_a_gated_model_was_loaded_and_its_token_is_nowhere(cluster, quiet):
+    config = (cluster.run_folder(quiet) / "sweep.yaml").read_text()
+    assert MODEL in config
+    for host in cluster.everyone():
+        found = host.run(f"grep -rlaF {TOKEN[:-4]} /root /tmp --exclude-dir=proc || true").stdout
+        assert found == "", f"{host.name}: {found}"
+    for name in in_bucket(cluster, quiet):
+        assert TOKEN not in name
 
 
 def test_the_run_comes_home_from_a_bucket(cluster, quiet):
