@@ -1,4 +1,4 @@
-"""A model hub with one gated model, the built-in one: `python -m tests.cluster.hub HOST PORT TOKEN`."""
+"""A hub with one gated model, the built-in one: `python -m tests.cluster.hub HOST PORT TOKEN`."""
 
 import hashlib
 import json
