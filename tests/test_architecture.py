@@ -44,7 +44,11 @@ INSTALLED_AS = {
 }
 
 # Not installed everywhere: each with its one home, which is imported inside functions alone.
-OPTIONAL = {"triton": "noise/kernel.py"}
+OPTIONAL = {
+    "triton": "noise/kernel.py",
+    "boto3": "launch/aws.py",
+    "botocore": "launch/aws.py",
+}
 
 MAX_FILE_LINES = 250
 MAX_FUNCTION_LINES = 60

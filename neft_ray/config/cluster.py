@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
 from neft_ray.config.base import Name, Section, broken_rule
@@ -18,7 +19,7 @@ from neft_ray.config.load import text_of
 from neft_ray.config.places import Finding, Places
 from neft_ray.config.places import Path as Keys
 from neft_ray.config.yaml_lines import Reading, Unreadable
-from neft_ray.errors import UserError, did_you_mean
+from neft_ray.errors import UserError, bad_input, did_you_mean
 
 OURS: Keys = ("metadata", "neft_ray")
 BUCKETS = ("s3", "gs")
@@ -89,17 +90,20 @@ def load_cluster(path: Path) -> ClusterFile:
     Raises:
         UserError: If it is no cluster file, or with every problem of the section that is ours.
     """
+    text = text_of(path, "a cluster file")
     try:
-        reading = Reading(text_of(path, "a cluster file"))
+        reading = Reading(text)
+        values = yaml.safe_load(text)  # as Ray reads it, with what `<<` merges
     except Unreadable as error:
         raise UserError(Places(str(path), {}).problems([error.finding])) from None
-    places, values = Places(str(path), reading.lines), reading.values
+    except yaml.YAMLError as error:
+        raise bad_input(path, f"no cluster file ({error})", "see clusters/README.md") from None
+    places = Places(str(path), reading.lines)
     findings = [*reading.findings, *_missing(values)]
     if not isinstance(values, dict) or findings:
         raise UserError(places.problems(findings))
-    metadata: Any = values["metadata"]
     try:
-        settings = ClusterSettings.model_validate(metadata["neft_ray"])
+        settings = ClusterSettings.model_validate(values["metadata"]["neft_ray"])
     except ValidationError as error:
         raise UserError(places.problems(map(_explain, error.errors()))) from None
     return ClusterFile(path, values, settings, places)

@@ -75,7 +75,17 @@ def test_a_text_or_a_missing_file_is_no_cluster_file(tmp_path):
         load_cluster(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("file", sorted(SHIPPED.glob("*.yaml")), ids=lambda file: file.name)
-def test_a_shipped_cluster_file_has_our_section(file):
-    if "kuberay" not in file.name:
-        assert load_cluster(file).settings.mlflow is not None
+@pytest.mark.parametrize("name", ["aws", "onprem"])
+def test_a_shipped_cluster_file_has_our_section(name):
+    assert load_cluster(SHIPPED / f"{name}.yaml").settings.mlflow is not None
+
+
+def test_what_keys_merge_is_read_as_ray_reads_it():
+    types = load_cluster(SHIPPED / "aws.yaml").values["available_node_types"]
+    assert types["g5"]["resources"] == types["g5_spot"]["resources"] == {"CPU": 48, "GPU": 4}
+    assert "InstanceMarketOptions" not in types["g5"]["node_config"]
+
+
+def test_another_kind_of_yaml_is_no_cluster_file():
+    with pytest.raises(UserError, match=r"aws-account.yaml: no cluster file \("):
+        load_cluster(SHIPPED / "aws-account.yaml")
