@@ -8,6 +8,7 @@ from neft_ray import worker
 from neft_ray.order import Order
 from neft_ray.run_in_bucket import ANSWERS_FILE
 from neft_ray.strategy.models import BaseModels
+from neft_ray.working_copy import Pushing
 from tests.unit.trial_runs import random_data
 from tests.unit.worker_runs import EVERY, STEPS, Link, curve, run_trial, trial_config
 
@@ -28,7 +29,7 @@ def finalist(tmp_path_factory):
 
     config = trial_config({"data.max_length_tokens": 10})
     order = Order(1, config.canonical_json, str(folder), str(data), True, 3)
-    ended = worker.run_trial(order, Noting(folder), BaseModels())
+    ended = worker.run_trial(order, Noting(folder), BaseModels(), Pushing(folder))
     return folder, reports, ended
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from neft_ray.journal import STOPPED
+from neft_ray.journal import CANCELLED, STOPPED
 from neft_ray.sweep.mailbox import Mailbox
 
 
@@ -69,3 +69,31 @@ def test_who_leaves_ends_the_trial_first_and_sends_the_workers_home(with_trial):
         return [h.kind for h in mailbox._happened]
 
     assert asyncio.run(run()) == (["end", "left"] if with_trial else ["left"])
+
+
+@pytest.mark.parametrize(("cancelled", "told"), [(4, CANCELLED), (3, STOPPED)])
+def test_only_the_trial_that_is_meant_is_cancelled(cancelled, told):
+    async def run():
+        mailbox = await with_a_trial()
+        assert await mailbox.present() == 4
+        waiting = asyncio.create_task(mailbox.wait_for_stop(4))
+        await mailbox.cancel(cancelled)
+        await asyncio.sleep(0)
+        assert waiting.done() or cancelled != 4
+        stopping = asyncio.create_task(mailbox.stop())
+        answer = await asyncio.wait_for(waiting, 10)
+        await mailbox.ended("process", answer, "")
+        await asyncio.wait_for(stopping, 10)
+        assert await mailbox.present() is None
+        await mailbox.post({"number": 5})  # a wish is for one trial alone
+        assert not mailbox._stops(5)
+        return answer
+
+    assert asyncio.run(run()) == told
+
+
+def test_workers_are_told_secrets():
+    async def run():
+        return await Mailbox(max_failures=1, warm=True, secrets={"HF_TOKEN": "x"}).secrets()
+
+    assert asyncio.run(run()) == {"HF_TOKEN": "x"}

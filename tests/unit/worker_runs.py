@@ -10,9 +10,11 @@ from pathlib import Path
 
 from neft_ray import worker
 from neft_ray.config.trial import TrialConfig
+from neft_ray.journal import STOPPED
 from neft_ray.order import Order
 from neft_ray.strategy.models import BaseModels
 from neft_ray.train import stored
+from neft_ray.working_copy import Pushing
 from tests.unit.trial_runs import random_data, small_config
 
 EVERY, STEPS = 3, 9
@@ -32,7 +34,8 @@ class Link:
     """Answers a worker, and notes what it said and how many checkpoints there were then.
 
     Reports of steps in `stops` are answered with a stop. `act(step, engine)` is called after each
-    step that is not evaluated; where it returns true, the worker is asked to stop.
+    step that is not evaluated; where it returns true, the worker is asked to stop, and where it
+    returns `cancelled`, to stop for good.
     """
 
     def __init__(self, folder, stops=(), act=lambda step, engine: False):
@@ -47,7 +50,8 @@ class Link:
     def should_stop(self, engine):
         self.step += 2 if (self.step + 1) % EVERY == 0 else 1
         self.events.append(("step", self.step))
-        return bool(self._act(self.step, engine))
+        wish = self._act(self.step, engine)
+        return wish if isinstance(wish, str) else STOPPED if wish else ""
 
 
 def run_trial(folder, config, stops=(), act=lambda step, engine: False, models=None):
@@ -59,7 +63,8 @@ def run_trial(folder, config, stops=(), act=lambda step, engine: False, models=N
     folder.mkdir(exist_ok=True, parents=True)
     link = Link(folder, stops, act)
     order = Order(1, config.canonical_json, str(folder), str(data), False)
-    return *worker.run_trial(order, link, models or BaseModels()), link.events
+    ended = worker.run_trial(order, link, models or BaseModels(), Pushing(folder))
+    return *ended, link.events
 
 
 def curve(folder):
