@@ -180,12 +180,12 @@ def _bucket(place: str, head: Head) -> Checked:
 def _running(cluster: ClusterFile, head: Head) -> Iterator[Checked]:
     """Look at what `ray up` started."""
     up = f"ray up {cluster.path}"
-    if not head.run("command -v ray > /dev/null && pgrep -f gcs_server || true"):
+    if not head.run("command -v ray > /dev/null && pgrep -f '[g]cs_server' || true"):
         yield Checked("ray", f"not up yet: {up}", is_fine=False)
         return
     try:
-        with job.jobs(head) as client:
-            yield Checked("ray", f"version {client.get_version()}, its job server answers")
+        with job.jobs(head):
+            yield Checked("ray", "its job server answers")
     except UserError as error:
         yield Checked("ray", problems=error.problems)
         return
