@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ WORKER_FILES = (
 """What a trial's workers write into its folder, checkpoints aside; all else is the driver's."""
 LEASE_FILE = "owner.json"
 RENEW_SECONDS, EXPIRE_SECONDS = 20.0, 90.0
+LOOK_SECONDS = 25.0
+"""Between two looks at a lease: one that lives is renewed meanwhile."""
 
 _of_workers = matching(*WORKER_FILES)
 _of_passage = matching("*/checkpoints/*", "*/origin/*", "ray/*", "*.lock", "*.partial", "stop")
@@ -108,16 +111,23 @@ def _leased(bucket: Bucket) -> Iterator[None]:
 
 
 def _refuse_taken(bucket: Bucket, own: str) -> None:
-    """Refuse a run whose lease was renewed a short while ago, by the bucket's clock."""
-    if (held := bucket.get(LEASE_FILE)) is None:
-        return
-    probe = f".probe-{own}"
+    """Wait until the lease of a driver that died has expired; refuse a run whose driver lives."""
+    seen: float | None = None
+    while (held := bucket.get(LEASE_FILE)) is not None:
+        renewed, now = _times(bucket, f".probe-{own}")
+        if now - renewed >= EXPIRE_SECONDS:
+            return
+        if seen is not None and renewed > seen:
+            owner = json.loads(held)
+            what = f"process {owner['pid']} on {owner['host']} is working on this run"
+            raise bad_input(bucket.uri, what, "wait for it, or end it with `neft-ray stop`")
+        seen = renewed
+        time.sleep(LOOK_SECONDS)
+
+
+def _times(bucket: Bucket, probe: str) -> tuple[float, float]:
+    """Return when the lease was renewed and the present time, both by the bucket's clock."""
     bucket.put(probe, b"")
     times = bucket.times()
     bucket.delete(probe)
-    age = times[probe] - times.get(LEASE_FILE, 0.0)
-    if age < EXPIRE_SECONDS:
-        owner = json.loads(held)
-        what = f"process {owner['pid']} on {owner['host']} is working on this run"
-        remedy = f"wait for it; if it is dead, for {EXPIRE_SECONDS:.0f} seconds"
-        raise bad_input(bucket.uri, what, remedy)
+    return times.get(LEASE_FILE, 0.0), times[probe]

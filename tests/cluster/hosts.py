@@ -62,7 +62,8 @@ def why_not() -> str | None:
     missing = [name for name in NEEDED if shutil.which(name) is None]
     if missing:
         return f"needs {', '.join(missing)}: apt-get install openssh-server rsync iproute2"
-    return None
+    tried = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"])
+    return "may make no namespaces here" if tried.returncode else None
 
 
 class Host:
