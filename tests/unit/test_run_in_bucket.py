@@ -11,8 +11,8 @@ from neft_ray.working_copy import bucket_of, here
 
 @pytest.fixture
 def run(machine, place, monkeypatch):
-    """A run on the first machine, with leases that are soon over."""
-    for name, seconds in (("RENEW", 0.5), ("EXPIRE", 6.0), ("LOOK", 2.5)):
+    """A run on the first machine, whose lease is renewed more often than a look is taken."""
+    for name, seconds in (("RENEW", 0.5), ("LOOK", 2.5)):
         monkeypatch.setattr(run_in_bucket, f"{name}_SECONDS", seconds)
     return create_run(here(place), "sweep")
 
@@ -33,7 +33,8 @@ def test_a_run_that_a_living_driver_holds_is_refused_on_another_machine(run, mac
     assert bucket_of(there.root).get(LEASE_FILE) is None
 
 
-def test_a_driver_waits_for_the_lease_of_one_that_died(run, machine, place):
+def test_a_driver_waits_for_the_lease_of_one_that_died(run, machine, place, monkeypatch):
+    monkeypatch.setattr(run_in_bucket, "EXPIRE_SECONDS", 4.0)
     bucket = bucket_of(run.root)
     bucket.put(LEASE_FILE, b'{"pid": 1, "host": "gone"}')
     there = elsewhere(run, machine, place)
