@@ -18,7 +18,9 @@ from urllib.parse import parse_qs, urlsplit
 
 from neft_ray.errors import Problem, StorageError
 
-SCHEMES = ("s3", "gs")
+Version = tuple[int, float]
+"""Bytes of an object, and when it was written by the store's clock, in seconds since 1970."""
+
 ATTEMPTS = 8
 """How often a request is sent before it has failed; pauses between them double up to 20 s."""
 CONNECT_SECONDS, REQUEST_SECONDS = 10.0, 60.0
@@ -108,13 +110,25 @@ class Bucket:
         with self._told(name):
             self._files.copy_file(self._path(name), target._path(target_name))
 
+    def versions(self, folder: str = "") -> dict[str, Version]:
+        """Return what every object below a folder is at present, by name.
+
+        Raises:
+            StorageError: If the store does not answer.
+        """
+        return {
+            info.path.removeprefix(f"{self.folder}/"): (info.size, info.mtime.timestamp())
+            for info in self._list(folder, recursive=True)
+            if info.is_file
+        }
+
     def sizes(self, folder: str = "") -> dict[str, int]:
         """Return the bytes of every object below a folder, by name.
 
         Raises:
             StorageError: If the store does not answer.
         """
-        return {name: info.size for name, info in self._walk(folder)}
+        return {name: num_bytes for name, (num_bytes, _) in self.versions(folder).items()}
 
     def folders(self) -> list[str]:
         """Return the names of the folders in this one.
@@ -123,10 +137,6 @@ class Bucket:
             StorageError: If the store does not answer.
         """
         return [info.base_name for info in self._list("", recursive=False) if not info.is_file]
-
-    def times(self, folder: str = "") -> dict[str, float]:
-        """Return when every object below a folder was written, by the store's clock."""
-        return {name: info.mtime.timestamp() for name, info in self._walk(folder)}
 
     def delete(self, name: str) -> None:
         """Remove an object, or a folder with all that is in it; nothing happens if there is none.
@@ -151,11 +161,6 @@ class Bucket:
 
     def _path(self, name: str) -> str:
         return f"{self.folder}/{name}".rstrip("/")
-
-    def _walk(self, folder: str) -> Iterator[tuple[str, Any]]:
-        for info in self._list(folder, recursive=True):
-            if info.is_file:
-                yield info.path.removeprefix(f"{self.folder}/"), info
 
     def _list(self, folder: str, recursive: bool) -> list[Any]:
         from pyarrow import fs

@@ -219,17 +219,23 @@ def find_run(reference: str, storage: Path) -> RunDirectory:
         runs = find_runs(storage)
         if not runs:
             raise bad_input(storage, "has no runs", "start one with `neft-ray sweep`")
-        fetch_run(runs[-1].root)
+        _fetch(runs[-1].root)
         _refuse_other_version(runs[-1])
         return runs[-1]
     for candidate in (here(reference), storage / reference):
-        fetch_run(candidate)
+        _fetch(candidate)
         if (candidate / "manifest.json").is_file():
             run = RunDirectory(candidate.resolve())
             _refuse_other_version(run)
             return run
     names = ", ".join(run.name for run in find_runs(storage)[-5:]) or "none"
     raise bad_input(reference, "no such run", f"runs in {storage}: {names}")
+
+
+def _fetch(root: Path) -> None:
+    """Bring a run of a bucket up to date, unless a driver of this machine is what makes it so."""
+    if RunDirectory(root).owner_pid is None:
+        fetch_run(root)
 
 
 def _refuse_other_version(run: RunDirectory) -> None:

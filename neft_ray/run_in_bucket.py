@@ -16,7 +16,7 @@ from pathlib import Path
 from neft_ray import pieces
 from neft_ray.bucket import Bucket
 from neft_ray.errors import StorageError, bad_input
-from neft_ray.working_copy import Pushing, bucket_of, matching, pull
+from neft_ray.working_copy import Pushing, bucket_of, matching, pull, renew
 
 JOURNAL_FILE = "journal.jsonl"
 ANSWERS_FILE = "generated.jsonl"
@@ -44,7 +44,9 @@ def is_drivers(name: str) -> bool:
     if _of_passage(name) or any(part.startswith(".") for part in name.split("/")):
         return False
     in_trial = re.match(r"trials/[^/]+/(.*)", name)
-    return name not in (JOURNAL_FILE, LEASE_FILE) and not (in_trial and _of_workers(in_trial[1]))
+    if name.partition("/")[0] in (JOURNAL_FILE, LEASE_FILE):
+        return False
+    return not (in_trial and _of_workers(in_trial[1]))
 
 
 @contextmanager
@@ -65,11 +67,13 @@ def driven(root: Path) -> Iterator[None]:
 def fetch_run(root: Path) -> None:
     """Fetch all of a run but its checkpoints, if it is stored in a bucket.
 
+    Not to be called where its driver runs, whose files are newer than those in the bucket.
+
     Raises:
         StorageError: If the bucket does not answer.
     """
-    left = matching(*("*/checkpoints/*", "*/origin/*"), f"{JOURNAL_FILE}/*", LEASE_FILE)
-    pull(root, lambda name: not left(name))
+    pull(root, matching(*(f"trials/*/{pattern}" for pattern in WORKER_FILES)))
+    renew(root, is_drivers)
     pieces.fetch(root / JOURNAL_FILE)
 
 
@@ -81,7 +85,7 @@ def fetch_manifests(storage: Path) -> None:
     """
     if (bucket := bucket_of(storage)) is not None:
         for run in bucket.folders():
-            pull(storage / run, matching("manifest.json"))
+            renew(storage / run, matching("manifest.json"))
 
 
 @contextmanager
@@ -128,6 +132,6 @@ def _refuse_taken(bucket: Bucket, own: str) -> None:
 def _times(bucket: Bucket, probe: str) -> tuple[float, float]:
     """Return when the lease was renewed and the present time, both by the bucket's clock."""
     bucket.put(probe, b"")
-    times = bucket.times()
+    versions = bucket.versions()
     bucket.delete(probe)
-    return times.get(LEASE_FILE, 0.0), times[probe]
+    return versions.get(LEASE_FILE, (0, 0.0))[1], versions[probe][1]

@@ -23,7 +23,8 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
-from neft_ray.bucket import SCHEMES, Bucket
+from neft_ray.bucket import Bucket
+from neft_ray.config.cluster import BUCKETS
 from neft_ray.errors import StorageError
 
 logger = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ Chosen = Callable[[str], bool]
 
 def is_bucket(place: str) -> bool:
     """Tell whether a storage place is in a bucket, not a folder."""
-    return urlsplit(place).scheme in SCHEMES
+    return urlsplit(place).scheme in BUCKETS
 
 
 def here(place: str | Path) -> Path:
@@ -104,6 +105,27 @@ def pull(folder: Path, chosen: Chosen = lambda name: True) -> None:
             path = folder / name
             if chosen(name) and (not path.is_file() or path.stat().st_size < num_bytes):
                 bucket.download(name, path)
+
+
+def renew(folder: Path, chosen: Chosen = lambda name: True) -> None:
+    """Fetch what the bucket has of a folder in another version than this machine.
+
+    For files that another machine may have written anew; never where a process of this one writes.
+
+    Raises:
+        StorageError: If the bucket does not answer.
+    """
+    bucket = bucket_of(folder)
+    if bucket is None:
+        return
+    with _one_at_a_time(folder):
+        for name, version in bucket.versions().items():
+            path = folder / name
+            if not chosen(name):
+                continue
+            if not path.is_file() or (path.stat().st_size, path.stat().st_mtime) != version:
+                bucket.download(name, path)
+                os.utime(path, (version[1], version[1]))  # by which it is known next time
 
 
 class Pushing:

@@ -96,8 +96,11 @@ def quickstart_file() -> Path:
 def _take_token(file: Path | None) -> None:
     """Take a secret from a file into this process, from where workers are told it."""
     if file is not None:
-        os.environ["HF_TOKEN"] = file.read_text().strip()
-        file.unlink()
+        try:
+            os.environ["HF_TOKEN"] = file.read_text().strip()
+            file.unlink()
+        except OSError as error:
+            raise bad_input(file, str(error.strerror), "name a file with a token") from None
 
 
 def _config_and_run(

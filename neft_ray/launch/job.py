@@ -66,8 +66,7 @@ def submit(client: Any, head: Head, submission: Submission) -> str:
 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        if submission.text is not None:
-            (folder / SWEEP_FILE).write_text(submission.text)
+        (folder / SWEEP_FILE).write_text(submission.text)
         pack(submission.config, folder)
         name = submission.run_name
         if submission.resumes:

@@ -32,7 +32,7 @@ class Submission:
     Attributes:
         kind: `sweep` or `train`.
         config: The sweep, as it will be read there.
-        text: The sweep file; None to go on with a run as it is.
+        text: The sweep file.
         overrides: Settings that replace those of the file.
         run_name: Of the run directory, which is also the job's name.
         resumes: The run directory to go on with, on the cluster; None for a new run.
@@ -41,7 +41,7 @@ class Submission:
 
     kind: str
     config: SweepConfig
-    text: str | None
+    text: str
     overrides: tuple[str, ...]
     run_name: str
     resumes: str | None = None
@@ -55,9 +55,7 @@ class Submission:
     @property
     def command(self) -> str:
         """What the head runs, in the folder that travelled."""
-        arguments = [self.kind]
-        if self.text is not None:
-            arguments.append(SWEEP_FILE)
+        arguments = [self.kind, SWEEP_FILE]
         arguments += [part for setting in self.overrides for part in ("--set", setting)]
         if self.token_file is not None:
             arguments += ["--hub-token-file", self.token_file]

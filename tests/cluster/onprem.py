@@ -11,25 +11,17 @@ import yaml
 from neft_ray.journal import TrialRecord, read_records
 from tests.cluster.hosts import REPOSITORY, Host, Hosts
 from tests.cluster.waiting import wait_until
+from tests.system import runs
 
 NUM_WORKERS = 2
 STORAGE = "/tmp/shared/neft_ray"
-SWEEP = {
+SWEEP = runs.SWEEP | {
     "name": "across",
-    "model": {"path": "builtin:base"},
-    "data": {"train": "rows.jsonl", "held_out": "builtin:tales", "template": "question",
-             "max_rows": 96},
-    "optimizer": {"learning_rate": 1e-3},
-    "batch": {"size_examples": 16, "micro_tokens": 2048},
-    "training": {"epochs": 4, "eval_every_steps": 6, "train_loss_rows": 8},
+    "data": runs.SWEEP["data"] | {"train": "rows.jsonl"},
     "workers": {"num": 2, "cpus": 2, "timeout_seconds": 60},
-    "sweep": {
-        "space": {"noise.alpha": {"choice": [5, 10]}},
-        "control": {"noise.alpha": 0},
-        "searcher": {"kind": "grid"},
-        "finalists": {"num": 0},
-    },
-}  # fmt: skip
+    "sweep": runs.SWEEP["sweep"]
+    | {"space": {"noise.alpha": {"choice": [5, 10]}}, "finalists": {"num": 0}},
+}
 """A worker takes all cores of a host, so that the two of a trial are on two hosts."""
 
 

@@ -73,8 +73,8 @@ def test_a_command_survives_a_shell(here):
     new = submission.Submission("sweep", config(), "text", (odd,), "name-1")
     words = ["python", "-m", "neft_ray.cli", "sweep", "sweep.yaml", "--set", odd]
     assert shlex.split(new.command) == [*words, "--run-name", "name-1"]
-    again = submission.Submission("train", config(), None, (), "name-1", "/shared/name-1")
-    assert shlex.split(again.command)[3:] == ["train", "--resume", "/shared/name-1"]
+    again = submission.Submission("train", config(), "text", (), "name-1", "/shared/name-1")
+    assert shlex.split(again.command)[3:] == ["train", "sweep.yaml", "--resume", "/shared/name-1"]
 
 
 def test_names_of_two_people_differ():

@@ -58,6 +58,26 @@ def test_a_run_is_found_again_on_another_machine_with_what_its_driver_left(run, 
         assert not (found.trial(0) / "checkpoints").exists()
 
 
+def test_what_another_machine_wrote_anew_is_seen_though_it_is_no_longer(run, machine, place):
+    with run.owned():
+        run.config_file.write_text("name: before")
+    there = elsewhere(run, machine, place)
+    find_run(run.name, here(place))
+    with there.owned():
+        there.config_file.write_text("name: behind")  # as many bytes
+        there.log_file.write_text("x")
+    machine("first")
+    find_run(run.name, here(place))
+    assert run.config_file.read_text() == "name: behind"
+
+
+def test_looking_at_a_run_leaves_the_files_of_its_driver_alone(run, machine, place):
+    with run.owned():
+        run.config_file.write_text("name: sweep, not pushed yet")
+        find_run(run.name, here(place))
+        assert run.config_file.read_text() == "name: sweep, not pushed yet"
+
+
 @pytest.mark.parametrize(
     ("name", "drivers"),
     [

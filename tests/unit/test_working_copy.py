@@ -150,11 +150,30 @@ def test_a_large_file_goes_up_in_parts_and_comes_back_whole(bucket_uri, tmp_path
     assert bucket.sizes() == {"large": len(content)}
 
 
-def test_a_journal_is_in_the_bucket_before_it_takes_effect(machine, place, monkeypatch):
+@pytest.fixture
+def opened(machine, place, monkeypatch):
+    """A journal that is sent in small pieces, and its path, on the first machine."""
     monkeypatch.setattr(pieces, "PIECE_BYTES", 100)
-    first = here(place) / "journal.jsonl"
-    first.parent.mkdir(parents=True)
-    journal = Journal(first)
+    path = here(place) / "journal.jsonl"
+    path.parent.mkdir(parents=True)
+    return path, Journal(path)
+
+
+def test_a_driver_that_was_overtaken_writes_nothing_more(machine, opened):
+    first, journal = opened
+    journal.append("tick", number=0)
+    machine("second")
+    second = here(place_of(first))
+    pieces.fetch(second)
+    Journal(second).append("tick", number=1)
+    before = bucket_of(second).sizes()
+    with pytest.raises(StorageError, match="another process has written to it meanwhile"):
+        journal.append("tick", number=2)
+    assert bucket_of(second).sizes() == before
+
+
+def test_a_journal_is_in_the_bucket_before_it_takes_effect(machine, opened):
+    first, journal = opened
     for number in range(20):
         journal.append("tick", number=number)
         machine("second")
@@ -166,11 +185,8 @@ def test_a_journal_is_in_the_bucket_before_it_takes_effect(machine, place, monke
     assert [event["number"] for event in read_events(second)] == list(range(20))
 
 
-def test_a_journal_goes_on_on_another_machine(machine, place, monkeypatch):
-    monkeypatch.setattr(pieces, "PIECE_BYTES", 100)
-    first = here(place) / "journal.jsonl"
-    first.parent.mkdir(parents=True)
-    journal = Journal(first)
+def test_a_journal_goes_on_on_another_machine(machine, opened):
+    first, journal = opened
     for number in range(5):
         journal.append("tick", number=number)
     with first.open("ab") as file:
