@@ -1,18 +1,16 @@
 """The shipped file for AWS against a mock of it: what `ray up` would make, and what doctor says."""
 
 import json
-import logging
-import os
 from pathlib import Path
 
 import boto3
 import pytest
 import yaml
-from moto.server import ThreadedMotoServer
 
 from neft_ray.config.cluster import load_cluster
-from neft_ray.launch import aws
+from neft_ray.launch import aws as checks
 from neft_ray.launch.cluster_checks import file_findings
+from tests.unit.bucket_server import aws
 
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 ADDRESS = "203.0.113.7/32"
@@ -21,21 +19,10 @@ ADDRESS = "203.0.113.7/32"
 @pytest.fixture(scope="module")
 def account(tmp_path_factory):
     """An account with the shipped stack in it; yields an image of it."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    before = dict(os.environ)
     home = tmp_path_factory.mktemp("home")
     (home / ".ssh").mkdir()
-    os.environ.update(
-        AWS_ACCESS_KEY_ID="test",
-        AWS_SECRET_ACCESS_KEY="test",
-        AWS_DEFAULT_REGION="us-east-1",
-        AWS_ENDPOINT_URL=f"http://{host}:{port}",
-        HOME=str(home),
-    )
-    try:
+    with aws(), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(home))  # Ray leaves its key there
         vpc = boto3.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
         given = {"Vpc": vpc, "Address": ADDRESS, "Bucket": "mine"}
         boto3.client("cloudformation").create_stack(
@@ -45,10 +32,6 @@ def account(tmp_path_factory):
             Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in given.items()],
         )
         yield boto3.client("ec2").describe_images()["Images"][0]["ImageId"]
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        server.stop()
 
 
 @pytest.fixture
@@ -84,8 +67,8 @@ def told(file):
     cluster = load_cluster(file)
     findings = [
         *file_findings(cluster),
-        *aws.key_findings(cluster),
-        *aws.account_findings(cluster),
+        *checks.key_findings(cluster),
+        *checks.account_findings(cluster),
     ]
     return [str(problem).removeprefix(f"{file}:") for problem in cluster.places.problems(findings)]
 

@@ -28,9 +28,13 @@ class Faulty:
         self._cut_every = cut_every
         self._numbers = itertools.count(1)
         self.num_faults = 0
+        self.is_well = False
+        """While true, nothing fails."""
 
     def __call__(self, environ, start_response):
         """Answer one request."""
+        if self.is_well:
+            return self._app(environ, start_response)
         number = next(self._numbers)
         if self._late_every and number % self._late_every == 0:
             self.num_faults += 1
@@ -53,28 +57,37 @@ def serve(app: Faulty, host: str = "127.0.0.1", port: int = 0):
 
 
 @contextmanager
-def s3_server(app: Faulty | None = None) -> Iterator[str]:
-    """Yield the URI of an empty bucket, with the environment set up to reach it."""
-    server = serve(Faulty())
+def aws(app: Faulty | None = None) -> Iterator[None]:
+    """Be an AWS for the duration of a `with` block, with the environment set up to reach it."""
+    server = serve(app or Faulty())
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     before = dict(os.environ)
     os.environ.update(
         AWS_ACCESS_KEY_ID="test",
         AWS_SECRET_ACCESS_KEY="test",
-        AWS_REGION="us-east-1",
+        AWS_DEFAULT_REGION="us-east-1",
         AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.port}",
     )
     try:
-        boto3.client("s3").create_bucket(Bucket=NAME)
-        server.app = app or server.app
-        yield f"s3://{NAME}"
+        yield
     finally:
         os.environ.clear()
         os.environ.update(before)
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def s3_server(app: Faulty | None = None) -> Iterator[str]:
+    """Yield the URI of an empty bucket; its server is well until then."""
+    app = app or Faulty()
+    with aws(app):
+        app.is_well = True
+        boto3.client("s3").create_bucket(Bucket=NAME)
+        app.is_well = False
+        yield f"s3://{NAME}"
 
 
 if __name__ == "__main__":
