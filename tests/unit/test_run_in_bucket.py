@@ -72,10 +72,11 @@ def test_what_another_machine_wrote_anew_is_seen_though_it_is_no_longer(run, mac
 
 
 def test_looking_at_a_run_leaves_the_files_of_its_driver_alone(run, machine, place):
+    run.config_file.write_text("name: pushed at the start")
     with run.owned():
-        run.config_file.write_text("name: sweep, not pushed yet")
+        run.config_file.write_text("name: newer")
         find_run(run.name, here(place))
-        assert run.config_file.read_text() == "name: sweep, not pushed yet"
+        assert run.config_file.read_text() == "name: newer"
 
 
 @pytest.mark.parametrize(
