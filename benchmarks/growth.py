@@ -168,12 +168,14 @@ def draw(panels: list[Panel], path: Path) -> None:
         for place, panel in zip(figure.subplots(2, 4).flat, panels, strict=False):
             place.plot(list(panel.points), list(panel.points.values()), "o-", color=BLUE, ms=4)
             place.set(title=panel.title, xlabel=panel.across, ylabel=panel.up)
-            place.set_ylim(bottom=0)
+            place.set_ylim(0, 1.1 * max(panel.points.values()))
             if max(panel.points) > 8 * min(panel.points) and panel.title != "memory":
                 place.set_xscale("log", base=2 if panel.is_rate else 10)
+            if len(panel.points) == 2:
+                place.set_xticks(list(panel.points))
         for place in islice(figure.axes, len(panels), None):
             place.set_axis_off()
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=110, bbox_inches="tight")
 
 
 def main() -> None:
