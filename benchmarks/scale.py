@@ -74,7 +74,8 @@ def replay(config: SweepConfig, root: Path, num_slots: int = NUM_SLOTS) -> list[
     """Run the sweep; return the newest trial's number and the driver's seconds of every result."""
     run = RunDirectory(root)
     conductor = Conductor(config, run, Lengths())
-    conductor.open(num_slots, 0, num_slots)
+    conductor.open()
+    conductor.hold(num_slots, num_slots)
     retention = Retention(run, conductor.records, config.sweep.keep_checkpoints)
     noise, now = random.Random(0), 0.0
     idle, live = num_slots, [(0.0, -1, 0)]

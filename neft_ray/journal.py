@@ -32,6 +32,8 @@ CANCELLED = "cancelled"
 """Stopped by hand with `neft-ray stop --trial`."""
 HALTED = "halted"
 """Stopped because nothing can be written; never in the journal, for the trial is to go on."""
+MOVED = "moved"
+"""Left off with a checkpoint, to go on where other workers are; never in the journal either."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from neft_ray.cores import use_cores
 from neft_ray.data.tokenized import TokenizedData
 from neft_ray.errors import StorageError, UserError
 from neft_ray.generate import measure_answers
-from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, FAILED, HALTED, STOPPED
+from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, FAILED, HALTED, MOVED, STOPPED
 from neft_ray.noise import regularised
 from neft_ray.order import Order
 from neft_ray.strategy.base import Engine
@@ -38,6 +38,7 @@ from neft_ray.train.reports import Reports
 from neft_ray.working_copy import Pushing, here, pull
 
 logger = logging.getLogger("neft_ray")
+WHY = {CANCELLED: "by hand at step {}", MOVED: "its machine is taken away after step {}"}
 
 
 class Link:
@@ -51,7 +52,9 @@ class Link:
 
     def take(self) -> Order | None:
         """Wait for the next trial; None when the slot closes."""
-        fields = ray.get(self._mailbox.take.remote(_rank(), self._process))
+        node = ray.get_runtime_context().get_node_id()
+        rank, world = _rank(), _world()
+        fields = ray.get(self._mailbox.take.remote(rank, world, self._process, node))
         if fields is None:
             return None
         order = Order(**fields)
@@ -67,12 +70,12 @@ class Link:
         return agreed(engine, stops)[0]
 
     def should_stop(self, engine: Engine) -> str:
-        """Return `stopped` or `cancelled` if the slot asked for it meanwhile, else nothing."""
+        """Return `stopped`, `cancelled` or `moved` if the slot asked for it, else nothing."""
         if not self._stop_status and ray.wait([self._stop_ref], timeout=0)[0]:
             self._stop_status = ray.get(self._stop_ref)
-        wishes = (STOPPED, CANCELLED)
-        stop, cancel = agreed(engine, *(self._stop_status == wish for wish in wishes))
-        return CANCELLED if cancel else STOPPED if stop else ""
+        wishes = (CANCELLED, STOPPED, MOVED)
+        held = agreed(engine, *(self._stop_status == wish for wish in wishes))
+        return next((wish for wish, holds in zip(wishes, held, strict=True) if holds), "")
 
     def ended(self, status: str, reason: str) -> None:
         """Say that the trial is over."""
@@ -99,7 +102,7 @@ def run(options: dict[str, Any]) -> None:
         except UserError as error:
             if _rank() == 0:
                 link.ended(HALTED if isinstance(error, StorageError) else FAILED, str(error))
-            if options["num_workers"] > 1:
+            if _world() > 1:
                 raise  # the other ranks may wait for this one: Ray Train starts all anew
             continue
         if _rank() == 0:
@@ -110,8 +113,9 @@ def run_trial(order: Order, link: Link, models: BaseModels, pushing: Pushing) ->
     """Train one trial from its newest checkpoint and return its status and the reason.
 
     Returns:
-        `completed`, `stopped` (asked to), `diverged` (a loss that is not finite) or `failed` (the
-        noise is not what the configuration says).
+        `completed`, `stopped` or `cancelled` (asked to), `moved` (asked to, with a checkpoint),
+        `diverged` (a loss that is not finite) or `failed` (the noise is not what the
+        configuration says).
     """
     config = TrialConfig.model_validate_json(order.config_json)
     torch.manual_seed(config.training.seed)
@@ -140,10 +144,11 @@ def _run_on(
     logger.info("trial %d: step %d of %d, %s", order.number, done, last, order.config_json)
     system = SystemMetrics()
     # The report of this step may have been lost with the process that sent it; it counts once.
-    if state and report(state):
-        return STOPPED, ""
-    if state and not math.isfinite(state.metrics["select_loss"]):
-        return DIVERGED, f"the select loss is not finite at step {done}"
+    if state is not None and state.metrics:
+        if report(state):
+            return STOPPED, ""
+        if not math.isfinite(state.metrics["select_loss"]):
+            return DIVERGED, f"the select loss is not finite at step {done}"
     embedding = engine.plain.embedding
     with regularised(embedding, config) as noise, metrics_log(engine, folder) as log, reports:
         for metrics in train(engine, data, noise, config, done):
@@ -171,7 +176,9 @@ def _run_on(
             elif reports.poll():
                 return STOPPED, ""
             elif status := link.should_stop(engine):
-                return status, f"by hand at step {step}" if status == CANCELLED else ""
+                if status == MOVED:
+                    reports.keep(State(step, config.config_hash, {}))
+                return status, WHY.get(status, "").format(step)
     return COMPLETED, ""
 
 
@@ -188,6 +195,12 @@ def _rank() -> int:
     from ray.train import get_context
 
     return int(get_context().get_world_rank())
+
+
+def _world() -> int:
+    from ray.train import get_context
+
+    return int(get_context().get_world_size())
 
 
 @contextmanager

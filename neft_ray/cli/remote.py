@@ -1,4 +1,4 @@
-"""Commands for a cluster of machines: doctor, submit, fetch, down; and `head`, which one runs."""
+"""Commands for a cluster of machines: doctor, submit, fetch, down; `head`, `spot` run on them."""
 
 from __future__ import annotations
 
@@ -112,6 +112,21 @@ def head(
         typer.echo(f"mlflow   {address}, password in {server.CREDENTIALS_FILE}")
 
 
+def spot(
+    market: Annotated[str, typer.Argument(help="aws or gcp.")],
+    address: Annotated[str, typer.Argument(metavar="HEAD", help="Ray's address and port.")],
+    on_advice: Annotated[
+        bool, typer.Option(help="Leave on AWS' advice too, which comes before a notice if at all.")
+    ] = False,
+) -> None:
+    """Leave this machine in time when its market calls it back; the cluster file calls this."""
+    from neft_ray.launch import spot as watcher
+
+    if market not in watcher.MARKETS:
+        raise bad_input("neft-ray spot", f"no market {market!r}", "name aws or gcp")
+    watcher.start(market, address, on_advice)
+
+
 def doctor(cluster: Annotated[Path, typer.Argument(help="The cluster file.")]) -> None:
     """Find out what is missing or wrong with a cluster, before it is used and paid for."""
     from neft_ray.launch.doctor import examine
@@ -127,7 +142,7 @@ def doctor(cluster: Annotated[Path, typer.Argument(help="The cluster file.")]) -
         raise UserError(problems)
 
 
-COMMANDS = [doctor, submit, fetch, down, head]
+COMMANDS = [doctor, submit, fetch, down, head, spot]
 
 
 def copy_of(cluster: Path, run: str, storage: Path) -> RunDirectory:

@@ -20,6 +20,7 @@ from neft_ray.config.base import (
 )
 from neft_ray.config.lora import LoraConfig
 from neft_ray.config.strategy import DdpConfig, StrategyConfig
+from neft_ray.config.workers import WorkersConfig
 
 
 class ModelConfig(Section):
@@ -171,19 +172,6 @@ class ChangeConfig(Section):
 
 LIVE_KEYS = {"noise.alpha": "alpha", "optimizer.learning_rate": "learning_rate"}
 """The settings that may change on the way, and their names in a change."""
-
-
-class WorkersConfig(Section):
-    """The processes that train one trial together."""
-
-    num: Count = 1
-    gpus: NonNegative = 0.0
-    """GPUs of one worker."""
-    cpus: Count = 1
-    """CPU cores, and torch threads, of one worker."""
-    timeout_seconds: Annotated[int, Field(ge=10)] = 1800
-    """How long a worker waits for another one before the group is started anew. Longer than one
-    worker needs to write a checkpoint."""
 
 
 class TrialConfig(Section):

@@ -39,8 +39,8 @@ def estimate(plan: Plan, config: SweepConfig, slots: int, speed: Speed) -> Estim
     """
     hours = (seconds_left(plan, (), slots, speed) + speed.first_seconds) / HOUR
     workers = config.workers
-    gpu_hours = hours * slots * workers.num * workers.gpus
-    cpu_hours = hours * slots * workers.num * workers.cpus
+    gpu_hours = hours * slots * workers.least * workers.gpus
+    cpu_hours = hours * slots * workers.least * workers.cpus
     return Estimate(hours, gpu_hours, config.sweep.price.dollars(gpu_hours, cpu_hours))
 
 

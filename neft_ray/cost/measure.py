@@ -46,7 +46,7 @@ def measure(config: SweepConfig, plan: Plan, data: TokenizedData) -> Speed:
     """
     trial = config.trial
     workers, again = trial.workers, "start the sweep: after two reports its speed is known"
-    if workers.num > 1 or not isinstance(trial.strategy, DdpConfig):
+    if workers.most > 1 or not isinstance(trial.strategy, DdpConfig):
         raise bad_input("--measure", "measures one worker with the strategy ddp", again)
     if workers.gpus and not torch.cuda.is_available():
         raise bad_input("--measure", "workers need a GPU, and this machine has none", again)

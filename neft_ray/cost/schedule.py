@@ -16,11 +16,11 @@ ENOUGH_ENDED = 3
 
 
 def slots_of(events: Iterable[Event]) -> int:
-    """Return how many trials the last driver of a journal ran at the same time."""
+    """Return how many trials run at the same time at a journal's end, or did when any last ran."""
     slots = 1
     for event in events:
-        if event["event"] == "open":
-            slots = int(event["slots"])
+        if event["event"] == "hold":
+            slots = int(event["slots"]) or slots
     return slots
 
 

@@ -45,8 +45,8 @@ def room_of(config: TrialConfig, slots: int | None) -> Room:
             torch.cuda.get_device_properties(0).total_memory * share,
             name if share == 1 else f"{share:g} of {name}",
         )
-    most = max(1, num_cores() // (workers.num * workers.cpus))
-    at_once = min(most, slots or most) * workers.num
+    most = max(1, num_cores() // (workers.least * workers.cpus))
+    at_once = min(most, slots or most) * workers.least
     size = host_memory_bytes() / at_once
     shared = f"shared by {at_once} workers" if at_once > 1 else "for one worker"
     return Room(size, f"this machine's memory, {shared}")
@@ -64,7 +64,7 @@ def trials_per_gpu(predictor: Predictor, room: Room) -> int:
         UserError: If the model cannot be traced.
     """
     workers = predictor.config.workers
-    if room.size is None or workers.gpus != 1 or workers.num != 1:
+    if room.size is None or workers.gpus != 1 or workers.most != 1:
         return 1
     one = predictor.of(predictor.config).device + PROCESS_BYTES
     cores = num_cores() // max(1, torch.cuda.device_count())

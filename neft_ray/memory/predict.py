@@ -73,7 +73,7 @@ def largest_micro_batch(config: TrialConfig, longest_tokens: int | None = None) 
     """
     batch, limit = config.batch, config.data.max_length_tokens
     longest = min(limit, longest_tokens or limit)
-    share = -(-batch.size_examples // config.workers.num)
+    share = -(-batch.size_examples // config.workers.least)
     rows = min(share, -(-batch.micro_tokens // longest))
     tokens = min(longest, max(batch.micro_tokens // rows, 1))
     if batch.micro_tokens < longest:
@@ -102,7 +102,7 @@ class Predictor:
         """
         setting = Setting(
             config.strategy,
-            config.workers.num,
+            config.workers.least,
             self.shape.accumulates,
             gloo=config.workers.gpus == 0,
         )
@@ -124,7 +124,7 @@ class Predictor:
         """
         config = self.config
         strategy, workers = config.strategy, config.workers
-        setting = Setting(strategy, workers.num, self.shape.accumulates, gloo=workers.gpus == 0)
+        setting = Setting(strategy, workers.least, self.shape.accumulates, gloo=workers.gpus == 0)
         return self._trace(config, setting).total
 
     def compared(self) -> Iterator[tuple[str, TrialConfig]]:

@@ -36,11 +36,13 @@ def rebuild_trial(run: RunDirectory, record: TrialRecord, address: str | None) -
     )
     with run.owned(), ray_cluster(address) as cluster:
         cluster.num_slots(config.workers, None)
-        with group_for(order, config.workers, run.root, max_failures=0) as group:
-            happened = group.next()
-            while happened.kind == "idle" or happened.step < best.step:
+        with group_for(config.workers, run.root) as group:
+            for happened in group.run(order):
+                if happened.kind == "crash":
+                    raise bad_input(run.trial(record.number), happened.reason, "try again")
+                if happened.step >= best.step:
+                    break
                 group.answer(happened, stops=False)
-                happened = group.next()
     if happened.metrics != dict(best.metrics):
         what = f"the rebuilt {trial_name(record.number)} differs: {happened.metrics}, was {best}"
         remedy = "rebuild with the versions named in manifest.json on the same kind of machine"

@@ -39,7 +39,7 @@ def build(config: TrialConfig, models: BaseModels, device: torch.device) -> Zero
     assert isinstance(strategy, DeepspeedConfig)
     sharded = strategy.zero_stage == 3
     model = models.mapped(config) if sharded else models.copied(config)
-    enough_parameters(model, config.workers.num)
+    enough_parameters(model, config.workers.most)
     optimizer = build_optimizer(model, config.optimizer)  # in shards, matrices have one dimension
     settings = engine_config(strategy, config.optimizer.clip_norm)
     num_trained = sum(p.numel() for p in trained(model).values())

@@ -52,7 +52,7 @@ def build(
     """
     model = models.mapped(config)
     assert isinstance(config.strategy, FsdpConfig)
-    enough_parameters(model, config.workers.num)
+    enough_parameters(model, config.workers.most)
     shard(model, config.strategy, device)
     optimizer = build_optimizer(model, config.optimizer)
     timeout = timedelta(seconds=config.workers.timeout_seconds)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
-from neft_ray.config.trial import WorkersConfig
+from neft_ray.config.workers import WorkersConfig
 from neft_ray.errors import bad_input
 from neft_ray.sweep.address import LOCAL, address_of, is_here
 from neft_ray.system_metrics import num_cores
@@ -26,18 +26,36 @@ ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     # How soon a dead worker is noticed
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+    # A process per slot for what WorkerGroup asks itself
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "TOKENIZERS_PARALLELISM": "false",
 }
+MOST_MACHINES = 1024
+"""Of one kind; a cluster file may name no bound."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a machine has for workers."""
+
+    cpus: float
+    gpus: float
+
+    def holds(self, workers: WorkersConfig) -> int:
+        """Return how many workers fit on it."""
+        fits = int(self.cpus // workers.cpus)
+        return min(fits, int(self.gpus // workers.gpus)) if workers.gpus else fits
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a connected cluster has for workers."""
+    """What a connected cluster has for workers, or may grow to have."""
 
-    cpus: float
-    gpus: float
+    machines: tuple[Machine, ...]
     node: str = ""
     """The resource that only this process's own node has."""
+    is_own: bool = True
+    """Started for this process, on this machine."""
 
     def num_slots(self, workers: WorkersConfig, wanted: int | None) -> int:
         """Return how many trials run at the same time.
@@ -49,15 +67,31 @@ class Cluster:
         Raises:
             UserError: If not even one trial fits.
         """
-        fits = int(self.cpus // (workers.num * workers.cpus))
-        if workers.gpus:
-            fits = min(fits, int(self.gpus // (workers.num * workers.gpus)))
+        fits = sum(machine.holds(workers) for machine in self.machines) // workers.least
         if fits < 1:
-            needs = f"{workers.num} × ({workers.cpus} CPU, {workers.gpus:g} GPU)"
-            what = f"a trial needs {needs}, there is {self.cpus:g} CPU, {self.gpus:g} GPU"
+            needs = f"{workers.least} × ({workers.cpus} CPU, {workers.gpus:g} GPU)"
+            counts = Counter(f"{m.cpus:g} CPU, {m.gpus:g} GPU" for m in self.machines)
+            there = " and ".join(f"{num} × ({text})" for text, num in counts.items())
+            what = f"a trial needs {needs}, there is {there}"
             remedy = "lower the workers section, or join a larger cluster with --address"
             raise bad_input("workers", what, remedy)
         return min(fits, wanted) if wanted else fits
+
+
+def draining_nodes() -> frozenset[str]:
+    """Return the machines that are being taken away, such as those of a spot market."""
+    from ray._private.state import state
+
+    return frozenset(state.get_draining_nodes())
+
+
+def room_for(workers: WorkersConfig) -> int:
+    """Return how many workers fit into what nothing uses now, on machines that stay."""
+    from ray._private.state import available_resources_per_node
+
+    leaving, free = draining_nodes(), available_resources_per_node()
+    stay = (resources for node, resources in free.items() if node not in leaving)
+    return sum(_machine(resources).holds(workers) for resources in stay)
 
 
 def check_fits_locally(workers: WorkersConfig, address: str | None) -> None:
@@ -67,7 +101,12 @@ def check_fits_locally(workers: WorkersConfig, address: str | None) -> None:
         UserError: If it needs more cores than there are.
     """
     if is_here(address):
-        Cluster(num_cores(), math.inf).num_slots(workers, None)
+        Cluster((Machine(num_cores(), MOST_MACHINES),)).num_slots(workers, None)
+
+
+def set_environment() -> None:
+    """Set what Ray is told by variables, in the driver and in its slots."""
+    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
 
 
 @contextmanager
@@ -78,26 +117,36 @@ def ray_cluster(address: str | None) -> Iterator[Cluster]:
         address: A cluster to join; None: the one named by RAY_ADDRESS, else a new local one. A
             cluster that merely happens to run on this machine is never joined.
     """
-    os.environ.update({k: v for k, v in ENVIRONMENT.items() if k not in os.environ})
+    set_environment()
     address = address_of(address)
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if address == LOCAL:
         options |= {"num_cpus": num_cores(), "dashboard_host": "127.0.0.1"}
         # Ray Train's clean-up after a killed controller, which `train` has, asks the dashboard.
         options["include_dashboard"] = True
-        # One machine is not preempted: one process less to start per slot.
-        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     ray.init(address=address, **options)
     try:
-        resources = ray.cluster_resources()
-        cpus, gpus = float(resources.get("CPU", 0.0)), float(resources.get("GPU", 0.0))
-        yield Cluster(cpus, gpus, _own_node())
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        own = ray.get_runtime_context().get_node_id()
+        (here,) = (node["Resources"] for node in nodes if node["NodeID"] == own)
+        names = [str(name) for name in here if name.startswith("node:")]
+        name = next(name for name in names if not name.startswith("node:__"))
+        there = [_machine(node["Resources"]) for node in nodes]
+        yield Cluster(_grown(there), name, is_own=address == LOCAL)
     finally:
         ray.shutdown()
 
 
-def _own_node() -> str:
-    own = ray.get_runtime_context().get_node_id()
-    (node,) = (node for node in ray.nodes() if node["NodeID"] == own)
-    names = [str(name) for name in node["Resources"] if name.startswith("node:")]
-    return next(name for name in names if not name.startswith("node:__"))
+def _machine(resources: Mapping[str, float]) -> Machine:
+    return Machine(float(resources.get("CPU", 0.0)), float(resources.get("GPU", 0.0)))
+
+
+def _grown(machines: Sequence[Machine]) -> tuple[Machine, ...]:
+    """Return the machines of a cluster when it has grown as far as its file lets it."""
+    from ray._private.state import state
+
+    grown: Counter[Machine] = Counter()
+    config = state.get_cluster_config()
+    for kind in config.node_group_configs if config is not None else ():
+        grown[_machine(kind.resources)] += min(kind.max_count, MOST_MACHINES)
+    return tuple((Counter(machines) | grown).elements())

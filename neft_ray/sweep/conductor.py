@@ -12,21 +12,17 @@ from typing import Any
 
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
-from neft_ray.errors import bad_input
 from neft_ray.journal import (
     PAUSED,
     RUNNING,
     STOPPED,
-    Event,
     Journal,
     TrialRecord,
-    read_events,
-    record_fields,
 )
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.rules.base import Branch, Cut, Move, Resume
-from neft_ray.sweep.search.priors import read_priors
-from neft_ray.sweep.state import FINALIST, PHASES, SEARCH, Lengths, SweepState, move_of
+from neft_ray.sweep.search.priors import known_before
+from neft_ray.sweep.state import FINALIST, PHASES, SEARCH, Lengths, replayed
 
 
 class Conductor:
@@ -44,16 +40,13 @@ class Conductor:
             UserError: If the journal is damaged, or its decisions are not those of this version.
         """
         self._config, self._run, self._lengths = config, run, lengths
-        self._state = SweepState(config, lengths)
-        for event in read_events(run.journal_file):
-            self._check(event)
-            self._state.enter(event)
-        self._state.spending.close()
+        self._state = replayed(config, run.journal_file, lengths)
         self._interrupted = sorted(self._state.running)
         self._ended: list[TrialRecord] = []
         self._journal = Journal(run.journal_file)
         if config.sweep.warm_start and not self._state.num_events:
-            self._warm_start()
+            # so that the journal holds all that is known
+            self._write("warm_start", **known_before(config, list(self._state.arms)))
         budget = config.sweep.budget.model_dump()
         if self._state.ended_early and self._state.spent_budget != budget:
             self._write("reopen")
@@ -69,6 +62,16 @@ class Conductor:
         """Whether every trial there will be has ended."""
         return self._state.is_finished
 
+    @property
+    def most_at_once(self) -> int:
+        """How many trials may ever run at the same time, at most; 1 at least."""
+        return max(1, self.num_waiting, self._state.num_finalists)
+
+    @property
+    def num_waiting(self) -> int:
+        """How many trials could start or go on now, at most."""
+        return len(self._interrupted) + self._state.num_waiting
+
     def trial_config(self, record: TrialRecord) -> TrialConfig:
         """Return the whole configuration of a trial."""
         return self._with(record.arm, record.values, record.seed)
@@ -76,8 +79,8 @@ class Conductor:
     def next_trial(self) -> TrialRecord | None:
         """Return the trial to start or to go on with now; None while others must finish first.
 
-        Trials interrupted by the last driver's end come before all others, and paused ones that
-        may go on before new ones.
+        Trials that were interrupted come before all others, and paused ones that may go on before
+        new ones.
         """
         state = self._state
         if self._interrupted:
@@ -111,6 +114,16 @@ class Conductor:
     def crash(self, number: int, reason: str) -> None:
         """Note that a trial's processes died; it goes on from its checkpoint."""
         self._write("crash", trial=number, reason=reason)
+        self.postpone(number)
+
+    def move(self, number: int, reason: str) -> None:
+        """Note that a trial left its machine; it goes on where it was."""
+        self._write("move", trial=number, reason=reason)
+        self.postpone(number)
+
+    def postpone(self, number: int) -> None:
+        """Let a trial go on, before all others, as soon as there are workers."""
+        self._interrupted.append(number)
 
     def end(self, number: int, status: str, reason: str = "") -> None:
         """Note that a trial's processes are done with it.
@@ -132,9 +145,16 @@ class Conductor:
         ended, self._ended = self._ended, []
         return ended
 
-    def open(self, slots: int, gpus: float, cpus: float) -> None:
-        """Note that a driver holds slots with so many GPUs and cores in all from now on."""
-        self._write("open", slots=slots, gpus=gpus, cpus=cpus)
+    def open(self) -> None:
+        """Note that a driver begins."""
+        self._write("open")
+
+    def hold(self, slots: int, num_workers: int) -> None:
+        """Note how many slots have workers from now on, and how many workers."""
+        workers = self._config.workers
+        gpus, cpus = num_workers * workers.gpus, float(num_workers * workers.cpus)
+        if (slots, gpus, cpus) != self._state.spending.held:
+            self._write("hold", slots=slots, gpus=gpus, cpus=cpus)
 
     def check_budget(self, now: float) -> list[int]:
         """End what the budget no longer pays for; return the trials that are to be stopped.
@@ -173,13 +193,6 @@ class Conductor:
         at = self._config.sweep.objective.at
         best = min(self.records.values(), key=lambda r: (r.objective(at), r.number), default=None)
         return best if best and math.isfinite(best.objective(at)) else None
-
-    def _warm_start(self) -> None:
-        """Take over what earlier runs teach, so that the journal holds all that is known."""
-        found = {name: read_priors(self._config, name) for name in self._state.arms}
-        priors = {name: [record_fields(r) for r in found[name].records] for name in found}
-        left_out = {name: dict(found[name].left_out) for name in found}
-        self._write("warm_start", priors=priors, left_out=left_out)
 
     def _with(self, arm: str, values: Mapping[str, Any], seed: int) -> TrialConfig:
         fixed = self._state.arms[arm].fixed
@@ -230,18 +243,3 @@ class Conductor:
 
     def _write(self, event: str, **fields: Any) -> None:
         self._state.enter(self._journal.append(event, **fields))
-
-    def _check(self, event: Event) -> None:
-        """Refuse a journal whose decisions are not those of this version."""
-        was: object = None
-        now: object = None
-        if event["event"] == "report":
-            record, was = self.records[event["trial"]], event["decision"]
-            arm = self._state.arms[record.arm]
-            now = arm.decide(record, event["step"], event["metrics"])["decision"]
-        elif (was := move_of(event)) is not None:
-            now = self._state.arm_of(event).rule.move()
-        if was != now:
-            what = f"trial {event['trial']} got '{was}', this version decides '{now}'"
-            remedy = "resume with the versions named in manifest.json"
-            raise bad_input(self._run.journal_file, what, remedy)

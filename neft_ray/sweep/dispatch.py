@@ -3,193 +3,169 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.tune import Stopper
 from ray.tune.schedulers import FIFOScheduler
-from ray.tune.search import Searcher
 
 from neft_ray.config.sweep import BudgetConfig
 from neft_ray.errors import Problem, StorageError, UserError
-from neft_ray.journal import FAILED, HALTED, TrialRecord
+from neft_ray.journal import FAILED, HALTED, RUNNING, TrialRecord
 from neft_ray.order import Order
 from neft_ray.run_directory import RunDirectory, trial_name
 from neft_ray.sweep.conductor import Conductor
-from neft_ray.sweep.mailbox import Happened
+from neft_ray.sweep.happened import Happened
 from neft_ray.sweep.retention import Retention
+from neft_ray.sweep.roster import Roster
 from neft_ray.sweep.slot import unpack
+from neft_ray.sweep.slots import SLOT, Slots, Unpickled
 
 logger = logging.getLogger(__name__)
-SLOT = "slot"
-LEAVE_SECONDS = 90.0
-"""How long slots may take to end by themselves. Tune kills them after 5 seconds, and workers that
-are just starting take longer to end."""
 
 
-class _Unpickled:
-    """Is pickled as nothing: Tune writes its own record of a sweep, ours is the journal."""
+@dataclass(frozen=True)
+class Calls:
+    """What the driver does on the way.
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
+    Attributes:
+        prepare: Makes a trial's folder and says what a worker needs to know.
+        reported: Is called after every report.
+        ended: Is called after a trial's end.
+    """
 
-
-class Slots(_Unpickled, Searcher):  # type: ignore[misc]
-    """Tells Tune to start so many slots. For Tune, a slot is a trial that never ends."""
-
-    def __init__(self, mailboxes: list[Any], settings: dict[str, Any]) -> None:
-        """Prepare to start as many slots as there are mailboxes.
-
-        Args:
-            mailboxes: One per slot; the driver's own, so that they outlive the slots.
-            settings: What every slot is configured with.
-        """
-        super().__init__()
-        self.mailboxes = mailboxes
-        self._settings = settings
-        self._num_started = 0
-        first = random.randrange(10**6, 10**7)  # two sweeps on a cluster differ
-        self.markers = range(first, first + len(mailboxes))
-        """See `WorkerGroup`."""
-        self._leave_by: float | None = None
-
-    def suggest(self, trial_id: str) -> Any:
-        """Return the configuration of the next slot, or FINISHED."""
-        if self._leave_by is not None or self._num_started == len(self.mailboxes):
-            return Searcher.FINISHED
-        number = self._num_started
-        self._num_started += 1
-        own = {SLOT: number, "mailbox": self.mailboxes[number], "marker": self.markers[number]}
-        return {**self._settings, **own}
-
-    def leave(self) -> None:
-        """Stop all trials and let the slots end; nothing the second time."""
-        if self._leave_by is None:
-            self._leave_by = time.monotonic() + LEAVE_SECONDS
-            for mailbox in self.mailboxes:
-                mailbox.leave.remote()
-
-    @property
-    def are_overdue(self) -> bool:
-        """Whether slots were to end long ago."""
-        return self._leave_by is not None and time.monotonic() > self._leave_by
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        """Nothing: the scheduler below is told too."""
-
-    def save(self, checkpoint_path: str) -> None:
-        """Nothing: the journal is the state."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the journal is the state."""
+    prepare: Callable[[TrialRecord], Order]
+    reported: Callable[[TrialRecord], None]
+    ended: Callable[[TrialRecord], None]
 
 
-class Dispatcher(_Unpickled, FIFOScheduler):  # type: ignore[misc]
+class Dispatcher(Unpickled, FIFOScheduler):  # type: ignore[misc]
     """Is told by Tune whatever happens in a slot, and acts on it."""
 
     def __init__(
         self,
         conductor: Conductor,
         slots: Slots,
+        roster: Roster,
         retention: Retention,
-        prepare: Callable[[TrialRecord], Order],
-        reported: Callable[[TrialRecord], None],
-        ended: Callable[[TrialRecord], None],
+        max_failures: int,
+        calls: Calls,
     ) -> None:
         """Serve a conductor.
 
         Args:
             conductor: Decides.
             slots: Where trials run.
+            roster: Which of them have workers.
             retention: Deletes superfluous checkpoints.
-            prepare: Makes a trial's folder and says what a worker needs to know.
-            reported: Is called after every report.
-            ended: Is called after a trial's end.
+            max_failures: How often the workers of a trial may die before it is given up.
+            calls: What the driver does on the way.
         """
         super().__init__()
         self._conductor, self._mailboxes, self._retention = conductor, slots.mailboxes, retention
-        self._prepare, self._reported, self._ended = prepare, reported, ended
+        self._roster, self._max_failures, self._calls = roster, max_failures, calls
         self.error: UserError | None = None
         """What ends the sweep before its time; `--resume` goes on."""
         self.is_stopping = False
         """While true, no trial starts."""
-        self._idle: list[int] = []
-        self._trial_in: dict[int, int] = {}
         self._unpaid: list[int] = []
         self._last_seen = dict.fromkeys(range(len(slots.mailboxes)), 0)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Enter what happened in a slot; start trials in the slots that are idle now."""
+        """Enter what happened in a slot; start trials where there are workers for them."""
         slot, happened = trial.config[SLOT], unpack(result)
         if happened.id > self._last_seen[slot]:  # a slot that was started again repeats itself
             self._last_seen[slot] = happened.id
             try:
                 self._enter(slot, happened)
-                self._start_trials()
+                self.start_trials()
             except UserError as error:  # Tune would wrap it in a traceback
                 self.error = error
         return str(self.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Give up the trial of a slot that Tune does not start again."""
+        """Give the trial of a slot that Tune does not start again to another one."""
         if trial.should_recover():
             return
-        number = self._trial_in.pop(trial.config[SLOT], None)
+        number = self._roster.lose(trial.config[SLOT])
         if number is not None:
-            reason = "its slot could not be kept alive; see driver.log"
-            self._conductor.end(number, FAILED, reason)
-            self._tell_ended(self._conductor.records[number])
+            record = self._conductor.records[number]
+            self._crashed(record, "its slot could not be kept alive; see driver.log")
+
+    def start_trials(self) -> None:
+        """Start trials in idle slots, and wake others while there are more."""
+        if self.is_stopping or self.error is not None:
+            return
+        while (slot := self._roster.first_idle) is not None:
+            if (record := self._conductor.next_trial()) is None:
+                break
+            if ray.get(self._mailboxes[slot].post.remote(self._calls.prepare(record).fields)):
+                self._roster.give(slot, record.number)
+            else:
+                self._roster.refused(slot)
+                self._conductor.postpone(record.number)
+            self._tell_all_ended()  # another one took its place
+        self._roster.wake(self._conductor.num_waiting)
 
     def _enter(self, slot: int, happened: Happened) -> None:
         number = happened.trial
-        if happened.kind == "idle":
-            self._idle.append(slot)
-        elif happened.kind == "crash":
-            logger.warning("trial %d: %s", number, happened.reason)
-            self._conductor.crash(number, happened.reason)
-        elif happened.kind == "report":
+        self._roster.note(slot, happened)
+        if happened.kind == "report":
             stops = self._conductor.report(number, happened.step, happened.metrics)
             self._retention.saved(number, happened.step)
             self._mailboxes[slot].decide.remote(happened.id, stops)
-            self._reported(self._conductor.records[number])
+            self._calls.reported(self._conductor.records[number])
+        elif happened.kind in ("crash", "move"):
+            self._handed_back(happened)
         elif happened.kind == "end" and happened.status == HALTED:
             raise StorageError([Problem(trial_name(number), happened.reason, "see above")])
         elif happened.kind == "end":
-            self._conductor.end(number, happened.status, happened.reason)
-            self._tell_ended(self._conductor.records[number])
-            del self._trial_in[slot]
-            self._idle.append(slot)
-        for record in self._conductor.ended():
+            self._end(number, happened.status, happened.reason)
+        self._conductor.hold(*self._roster.manned)
+        self._tell_all_ended()
+
+    def _handed_back(self, happened: Happened) -> None:
+        """Let a trial go on where there are workers next; after crashes, not for ever."""
+        record = self._conductor.records[happened.trial]
+        if record.status != RUNNING:  # its last report has stopped it
             self._tell_ended(record)
+        elif happened.kind == "move":
+            self._conductor.move(record.number, happened.reason)
+            self._retention.moved(record.number)
+        else:
+            self._crashed(record, happened.reason)
+
+    def _crashed(self, record: TrialRecord, reason: str) -> None:
+        logger.warning("trial %d: %s", record.number, reason)
+        if record.num_crashes < self._max_failures:
+            self._conductor.crash(record.number, reason)
+        else:
+            reason = f"its workers died {record.num_crashes + 1} times, at last: {reason}"
+            self._end(record.number, FAILED, reason)
+
+    def _end(self, number: int, status: str, reason: str) -> None:
+        self._conductor.end(number, status, reason)
+        self._tell_ended(self._conductor.records[number])
 
     def _tell_ended(self, record: TrialRecord) -> None:
         self._retention.ended(record.number)
-        self._ended(record)
+        self._calls.ended(record)
 
-    def _start_trials(self) -> None:
-        if self.is_stopping or self.error is not None:
-            return
-        while self._idle and (record := self._conductor.next_trial()) is not None:
-            slot = self._idle.pop(0)
-            self._trial_in[slot] = record.number
-            ray.get(self._mailboxes[slot].post.remote(self._prepare(record).fields))
-            for ended in self._conductor.ended():  # another one took its place
-                self._tell_ended(ended)
+    def _tell_all_ended(self) -> None:
+        for record in self._conductor.ended():
+            self._tell_ended(record)
 
     def check_budget(self) -> None:
         """Stop the trials that the budget no longer pays for."""
         unpaid = self._conductor.check_budget(time.time())
-        for slot, number in self._trial_in.items():
+        for slot, number in self._roster.running:
             if number in unpaid and number not in self._unpaid:
                 self._mailboxes[slot].stop.remote()
         self._unpaid = unpaid
-        for record in self._conductor.ended():
-            self._tell_ended(record)
+        self._tell_all_ended()
 
 
 class Finished(Stopper):  # type: ignore[misc]
@@ -199,11 +175,12 @@ class Finished(Stopper):  # type: ignore[misc]
         self,
         dispatcher: Dispatcher,
         slots: Slots,
+        roster: Roster,
         conductor: Conductor,
         run: RunDirectory,
         budget: BudgetConfig,
     ) -> None:
-        self._dispatcher, self._slots = dispatcher, slots
+        self._dispatcher, self._slots, self._roster = dispatcher, slots, roster
         self._conductor, self._run = conductor, run
         self._has_budget = any(limit is not None for limit in budget.model_dump().values())
 
@@ -223,4 +200,6 @@ class Finished(Stopper):  # type: ignore[misc]
             dispatcher.check_budget()
         if dispatcher.is_stopping or self._conductor.is_finished:
             self._slots.leave()
+        else:
+            self._roster.rest()
         return self._slots.are_overdue

@@ -19,9 +19,11 @@ from neft_ray.order import Order
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.cluster import Cluster
 from neft_ray.sweep.conductor import Conductor
-from neft_ray.sweep.dispatch import Dispatcher, Finished, Slots
+from neft_ray.sweep.dispatch import Calls, Dispatcher, Finished
 from neft_ray.sweep.retention import Retention
+from neft_ray.sweep.roster import Roster
 from neft_ray.sweep.slot import Slot
+from neft_ray.sweep.slots import Slots
 from neft_ray.sweep.worker_group import new_mailbox, remove_placement_groups
 from neft_ray.train import stored
 from neft_ray.train.loop import num_steps, tokens_trained
@@ -29,6 +31,8 @@ from neft_ray.working_copy import place_of
 
 SLOT_RESTARTS = 20
 """How often Tune starts a slot again before it gives it up."""
+REST_SECONDS = 60.0
+"""How long a slot keeps idle workers on a cluster that others use too, or that costs less then."""
 
 
 class Observer(Protocol):
@@ -98,26 +102,27 @@ class Driver:
         """
         search = self.config.sweep
         num_slots = cluster.num_slots(self.config.workers, search.slots)
+        num_slots = min(num_slots, self.conductor.most_at_once)
         settings = {
             "run_root": str(self.run.root),
             "workers": self.config.workers.model_dump_json(),
             "node": cluster.node,
         }
-        mailboxes = [new_mailbox(search.max_failures, search.warm) for _ in range(num_slots)]
+        mailboxes = [new_mailbox(search.warm) for _ in range(num_slots)]
         slots = Slots(mailboxes, settings)
+        roster = Roster(mailboxes, None if cluster.is_own else REST_SECONDS)
         retention = Retention(self.run, self.conductor.records, search.keep_checkpoints)
-        dispatcher = Dispatcher(
-            self.conductor,
-            slots,
-            retention,
+        calls = Calls(
             prepare=self._prepare,
             reported=self.observer.reported,
             ended=lambda record: self.observer.ended(record, self.run.trial(record.number)),
         )
+        dispatcher = Dispatcher(
+            self.conductor, slots, roster, retention, search.max_failures, calls
+        )
         self.run.stop_file.unlink(missing_ok=True)
-        workers = self.config.workers
-        held = num_slots * workers.num
-        self.conductor.open(num_slots, gpus=held * workers.gpus, cpus=held * workers.cpus)
+        self.conductor.open()
+        dispatcher.start_trials()
         tuner = tune.Tuner(
             Slot,
             tune_config=tune.TuneConfig(
@@ -130,7 +135,7 @@ class Driver:
                 name="tune",
                 storage_path=str(self.run.scratch),
                 verbose=0,
-                stop=Finished(dispatcher, slots, self.conductor, self.run, search.budget),
+                stop=Finished(dispatcher, slots, roster, self.conductor, self.run, search.budget),
                 failure_config=tune.FailureConfig(max_failures=SLOT_RESTARTS),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),

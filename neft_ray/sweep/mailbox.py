@@ -2,58 +2,46 @@
 
 It belongs to the driver and outlives the slot's own processes. What happened is kept until it is
 acknowledged, so that nothing is lost with a process that died while it carried the message.
+
+A trial is laid out only where workers wait for it, and handed back when they are gone: it goes on
+wherever there are workers next.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from neft_ray.journal import CANCELLED, FAILED, STOPPED
-
-
-@dataclass(frozen=True)
-class Happened:
-    """What a slot has to say."""
-
-    id: int
-    kind: Literal["idle", "report", "crash", "end", "left"]
-    """`idle` once, when the slot is new; a slot whose trial has ended is idle too."""
-    trial: int = -1
-    step: int = 0
-    metrics: dict[str, float] = field(default_factory=dict)
-    status: str = ""
-    reason: str = ""
+from neft_ray.journal import CANCELLED, MOVED, STOPPED
+from neft_ray.sweep.happened import Happened, Standing
 
 
 class Mailbox:
     """An asyncio actor; every method runs in its one event loop.
 
-    Each worker process calls itself by a name of its own. When another process comes for the same
-    rank, the one before is dead or about to die: whatever it may still say is ignored.
+    Each worker process calls itself by a name of its own. When the slot says that they are lost,
+    or another process comes for the same rank, whatever those may still say is ignored.
     """
 
-    def __init__(self, max_failures: int, warm: bool, secrets: dict[str, str]) -> None:
-        """Begin without a trial.
+    def __init__(self, warm: bool, secrets: dict[str, str]) -> None:
+        """Begin without workers, and without wanting any.
 
         Args:
-            max_failures: How often the workers of a trial may die before it is given up.
             warm: Keep the workers after a trial; otherwise send them home.
             secrets: Variables of the workers' environment that nothing else shows.
         """
-        self._max_failures, self._warm, self._secrets = max_failures, warm, secrets
+        self._warm, self._secrets = warm, secrets
         self._order: dict[str, Any] | None = None
-        self._process_of: dict[int, str] = {}
-        self._replaced: set[str] = set()
+        self._workers: dict[int, tuple[str, str]] = {}
+        """Process and node, by rank."""
+        self._gone: set[str] = set()
         self._taken_by: set[str] = set()
-        self._num_crashes = 0
         self._decisions: dict[int, asyncio.Future[bool]] = {}
-        self._stopping = False
+        self._stopping = self._moving = False
         self._cancelled: int | None = None
-        self._closed = False
-        self._is_over = False
+        self._closed = True
+        self._is_awake = self._is_over = False
         self._num_happened = 0
         self._happened: deque[Happened] = deque()
         self._changed = asyncio.Condition()
@@ -62,35 +50,50 @@ class Mailbox:
         """Return what workers need to know and nobody else may."""
         return self._secrets
 
-    async def open(self) -> None:
-        """Say that the slot wants a trial."""
-        await self._say("idle")
+    async def wake(self) -> None:
+        """Want workers from now on."""
+        self._is_awake = True
+        await self._say("woken")
 
-    async def post(self, order: dict[str, Any]) -> None:
-        """Lay out the next trial."""
+    async def rest(self) -> None:
+        """Send the idle workers home, and want none until woken."""
+        self._is_awake = False
+        await self._send_home()
+
+    async def standing(self) -> Standing:
+        """Return how the slot stands."""
+        nodes = frozenset(node for _, node in self._workers.values())
+        is_wanted = self._is_awake and not self._is_over
+        return Standing(self._number, nodes, self._closed, is_wanted)
+
+    async def post(self, order: dict[str, Any]) -> bool:
+        """Lay out the next trial; False where the workers are gone, of which there is word."""
+        if not self._is_manned:
+            return False
         self._order, self._taken_by = order, set()
-        self._num_crashes, self._stopping, self._cancelled = 0, False, None
+        self._stopping, self._cancelled = False, None
         await self._notify()
+        return True
 
-    async def take(self, rank: int, process: str) -> dict[str, Any] | None:
+    async def take(self, rank: int, world: int, process: str, node: str) -> dict[str, Any] | None:
         """Wait for a trial this process has not had yet; None when it is to end."""
-        await self._arrived(rank, process)
+        await self._arrived(rank, world, process, node)
         async with self._changed:
             await self._changed.wait_for(
                 lambda: (
                     self._closed
-                    or process in self._replaced
+                    or process in self._gone
                     or (self._order is not None and process not in self._taken_by)
                 )
             )
-        if self._closed or process in self._replaced:
+        if self._closed or process in self._gone:
             return None
         self._taken_by.add(process)
         return self._order
 
     async def report(self, process: str, trial: int, step: int, metrics: dict[str, float]) -> bool:
         """Hand over a report and wait for the decision: True stops the trial."""
-        if process in self._replaced:
+        if process in self._gone:
             return True
         decision = asyncio.get_running_loop().create_future()
         self._decisions[self._num_happened + 1] = decision  # a stop answers as soon as it is said
@@ -104,14 +107,16 @@ class Mailbox:
             decision.set_result(stops)
 
     async def wait_for_stop(self, trial: int) -> str:
-        """Return when the trial is to stop within a step, or is over: `stopped` or `cancelled`."""
+        """Return once the trial is to leave off within a step, or is over.
+
+        Returns:
+            `stopped`, `cancelled`, or `moved`: with a checkpoint of that very step.
+        """
         async with self._changed:
             await self._changed.wait_for(lambda: self._closed or self._stops(trial))
-        return CANCELLED if self._cancelled == trial else STOPPED
-
-    async def present(self) -> int | None:
-        """Return the number of the trial that is laid out or runs; None where there is none."""
-        return None if self._order is None else int(self._order["number"])
+        if self._cancelled == trial:
+            return CANCELLED
+        return MOVED if self._moving and not self._stopping else STOPPED
 
     async def cancel(self, trial: int) -> None:
         """Ask the workers to stop a trial for good, if it is the present one."""
@@ -127,9 +132,32 @@ class Mailbox:
         async with self._changed:
             await self._changed.wait_for(lambda: self._order is None)
 
+    async def move(self) -> None:
+        """Send the workers away from where they are; their trial goes on where others are."""
+        if self._moving or self._closed:
+            return
+        self._moving = True
+        if self._order is None:
+            await self._send_home()
+        elif not self._taken_by:
+            await self._end(MOVED, "")
+        await self._notify()
+
+    async def lost(self, reason: str) -> None:
+        """Forget the workers, which died, and hand back their trial."""
+        self._gone |= {process for process, _ in self._workers.values()}
+        was_manned, self._workers = self._is_manned, {}
+        if self._order is not None and self._stopping:
+            await self._end(STOPPED, "")
+        elif self._order is not None:
+            number, is_begun, self._order = self._number, bool(self._taken_by), None
+            await self._say("crash" if is_begun else "move", number, reason=reason)
+        elif was_manned:
+            await self._say("went", reason=reason)
+
     async def ended(self, process: str, status: str, reason: str) -> None:
-        """Take away the trial, which is over."""
-        if process not in self._replaced:
+        """Take away the trial, which is over, or goes on elsewhere."""
+        if process not in self._gone:
             await self._end(status, reason)
 
     async def next_happened(self, acknowledged: int) -> Happened:
@@ -141,12 +169,9 @@ class Mailbox:
         return self._happened[0]
 
     async def reopen(self) -> None:
-        """Expect new workers."""
-        self._closed = False
-
-    async def is_closed(self) -> bool:
-        """Whether the workers are sent home."""
-        return self._closed
+        """Expect new workers; those before them were sent home."""
+        await self.lost("others come in their place")
+        self._closed = self._moving = False
 
     async def close(self) -> None:
         """Send the workers home."""
@@ -157,42 +182,49 @@ class Mailbox:
         """Stop the present trial and send the workers home for good."""
         self._is_over = True
         await self.stop()
-        await self._say("left")  # whoever waits for an event goes on before the workers are gone
-        await self.close()
+        await self._send_home()
 
-    async def is_over(self) -> bool:
-        """Whether there will be no more trials."""
-        return self._is_over
+    async def is_over(self, acknowledged: int) -> bool:
+        """Whether there will be no more trials, and nothing after an event that is to be told."""
+        is_told = self._num_happened == acknowledged
+        return self._is_over and self._closed and self._order is None and is_told
 
-    async def _say(self, kind: str, trial: int = -1, **more: Any) -> None:
+    @property
+    def _is_manned(self) -> bool:
+        return 0 in self._workers and not self._closed
+
+    @property
+    def _number(self) -> int | None:
+        return None if self._order is None else int(self._order["number"])
+
+    async def _say(self, kind: str, trial: int | None = None, **more: Any) -> None:
         self._num_happened += 1
-        self._happened.append(Happened(self._num_happened, kind, trial, **more))  # type: ignore[arg-type]
+        number = -1 if trial is None else trial
+        self._happened.append(Happened(self._num_happened, kind, number, **more))  # type: ignore[arg-type]
         await self._notify()
 
-    async def _arrived(self, rank: int, process: str) -> None:
-        """Note which process is a rank's now; a trial that the one before had taken crashed."""
-        before = self._process_of.get(rank, process)
-        self._process_of[rank] = process
-        if before == process:
+    async def _arrived(self, rank: int, world: int, process: str, node: str) -> None:
+        """Note who works for a rank; when it is another one than so far, all others are lost."""
+        before, _ = self._workers.get(rank, (process, node))
+        if process in self._gone:
             return
-        self._replaced.add(before)
-        if rank > 0 or before not in self._taken_by or self._order is None:
-            return
-        self._num_crashes += 1
-        if self._stopping:
-            await self._end(STOPPED, "")
-        elif self._num_crashes > self._max_failures:
-            await self._end(FAILED, f"its workers died {self._num_crashes} times")
-        else:
-            reason = f"its workers died; started again from its checkpoint ({self._num_crashes})"
-            await self._say("crash", self._order["number"], reason=reason)
+        if before != process:
+            await self.lost("another process came in its place")
+        is_new = rank not in self._workers
+        self._workers[rank] = process, node
+        if is_new and rank == 0 and not self._closed:
+            await self._say("came", is_idle=True, num_workers=world)
 
     async def _end(self, status: str, reason: str) -> None:
-        assert self._order is not None
-        number = self._order["number"]
-        self._order = None
-        self._closed = self._closed or not self._warm
-        await self._say("end", number, status=status, reason=reason)
+        number, self._order = self._number, None
+        self._closed = self._closed or self._moving or not self._warm
+        kind = "move" if status == MOVED else "end"
+        await self._say(kind, number, status=status, reason=reason, is_idle=self._is_manned)
+
+    async def _send_home(self) -> None:
+        """Let the workers end; whoever waits for an event goes on before they have."""
+        self._closed = True
+        await self._say("went")
 
     async def _notify(self) -> None:
         if self._stopping or self._closed:
@@ -202,5 +234,5 @@ class Mailbox:
             self._changed.notify_all()
 
     def _stops(self, trial: int) -> bool:
-        is_present = self._order is not None and self._order["number"] == trial
-        return self._stopping or self._cancelled == trial or not is_present
+        is_asked_to = self._stopping or self._moving or self._cancelled == trial
+        return is_asked_to or self._number != trial

@@ -32,6 +32,11 @@ class Retention:
         self._steps.setdefault(number, set()).add(step)
         self._weed_of(number)
 
+    def moved(self, number: int) -> None:
+        """Note what a trial has written of itself before it left its machine."""
+        self._steps[number] = set(stored.steps_in(self._run.checkpoints(number)))
+        self._weed_of(number)
+
     def ended(self, number: int) -> None:
         """Delete what the trial's end makes superfluous, and what a killed worker of it left."""
         stored.tidy(self._run.checkpoints(number))

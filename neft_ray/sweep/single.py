@@ -6,6 +6,7 @@ from neft_ray.config.sweep import TREATMENT, SweepConfig
 from neft_ray.errors import Problem, StorageError
 from neft_ray.journal import (
     CONTINUE,
+    FAILED,
     HALTED,
     RUNNING,
     STOPPED,
@@ -49,20 +50,27 @@ def train_single(
         return record
     rows = config.sweep.finalists.generated_rows
     order = prepare_order(run, record, trial, data, observer, rows)
+    status, reason = STOPPED, ""
     try:
-        with group_for(order, trial.workers, run.root, config.sweep.max_failures) as group:
-            while (happened := group.next()).kind != "end":
+        with group_for(trial.workers, run.root) as group:
+            for happened in group.run(order):
                 step, metrics = happened.step, happened.metrics
                 if happened.kind == "crash":
                     write("crash", reason=happened.reason)
-                if happened.kind == "report" and step > record.last_step:
+                    if record.num_crashes > config.sweep.max_failures:
+                        reason = f"its workers died {record.num_crashes} times, at last: "
+                        status, reason = FAILED, reason + happened.reason
+                        break
+                elif happened.kind == "report" and step > record.last_step:
                     write("report", step=step, metrics=metrics, decision=CONTINUE)
                     observer.reported(record)
+                elif happened.kind == "end":
+                    status, reason = happened.status, happened.reason
                 group.answer(happened, stops=False)
-        if happened.status == HALTED:
-            raise StorageError([Problem(str(run.trial(0)), happened.reason, "see above")])
-        if happened.status != STOPPED:
-            write("end", status=happened.status, reason=happened.reason)
+        if status == HALTED:
+            raise StorageError([Problem(str(run.trial(0)), reason, "see above")])
+        if status != STOPPED:
+            write("end", status=status, reason=reason)
             journal.append("finish")
         observer.ended(record, run.trial(0))
     finally:

@@ -12,12 +12,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import tune
 from ray.tune.result import DONE
 
-from neft_ray.config.trial import WorkersConfig
-from neft_ray.sweep.mailbox import Happened
+from neft_ray.config.workers import WorkersConfig
+from neft_ray.sweep.cluster import set_environment
+from neft_ray.sweep.happened import Happened
 from neft_ray.sweep.worker_group import WorkerGroup, remove_placement_groups
 
 HAPPENED = "happened"
@@ -33,7 +33,7 @@ def unpack(result: dict[str, Any]) -> Happened:
 
 
 class Slot(tune.Trainable):  # type: ignore[misc]
-    """Each `step` is one event: the slot is idle, a trial reports, crashes or ends."""
+    """Each `step` is one event: workers come or go, a trial reports, crashes or ends."""
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
@@ -45,36 +45,28 @@ class Slot(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take the place of a slot that was killed."""
+        set_environment()
         remove_placement_groups([config["marker"]])
-        self._group: WorkerGroup | None = None
+        workers = WorkersConfig.model_validate_json(config["workers"])
+        root = Path(config["run_root"])
+        self._group = WorkerGroup(workers, root, config["mailbox"], config["marker"])
 
     def step(self) -> dict[str, Any]:
         """Wait for the next event and return it, packed so that Tune does not flatten it.
 
-        The first step starts the workers, and so does one after a cold slot's trial; the last one
-        sees them go.
+        The last step sees the workers go.
         """
-        if self._group is not None and self._group.is_sent_home():
+        if self._group.is_over():
             self._group.join()
-            self._group = None
-        if self._group is None:
-            if ray.get(self.config["mailbox"].is_over.remote()):
-                return {DONE: True}
-            self._group = self._new_group()
+            return {DONE: True}
         return {HAPPENED: json.dumps(asdict(self._group.next()))}
 
     def cleanup(self) -> None:
         """Stop what runs, end the processes and give back what workers still wait for."""
         try:
-            if self._group is not None:
-                self._group.close()
+            self._group.close()
         finally:
             remove_placement_groups([self.config["marker"]])
-
-    def _new_group(self) -> WorkerGroup:
-        workers = WorkersConfig.model_validate_json(self.config["workers"])
-        root, mailbox = Path(self.config["run_root"]), self.config["mailbox"]
-        return WorkerGroup(workers, root, mailbox, self.config["marker"])
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: trials write their own checkpoints (train/checkpoint.py)."""

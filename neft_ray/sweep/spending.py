@@ -9,6 +9,7 @@ from neft_ray.config.sweep import BudgetConfig
 from neft_ray.journal import Event
 
 SECONDS_PER_HOUR = 3600.0
+NOTHING: Event = {"slots": 0, "gpus": 0.0, "cpus": 0.0}
 
 
 @dataclass
@@ -24,17 +25,25 @@ class Spending:
     _opened: Event | None = field(default=None, repr=False)
     _last_time: float = 0.0
 
+    @property
+    def held(self) -> tuple[int, float, float]:
+        """Slots that have workers now, and their GPUs and cores."""
+        opened = self._opened or NOTHING
+        return opened["slots"], opened["gpus"], opened["cpus"]
+
     def observe(self, event: Event) -> None:
-        """Take note of an event; `open` says that a driver holds slots from then on."""
+        """Take note of an event; `open` says that a driver begins, `hold` with how many slots."""
         if event["event"] == "open":
             self.close()
-            self._opened = event
+        elif event["event"] == "hold":
+            self._count(event["time"])
+        if event["event"] in ("open", "hold"):
+            self._opened = NOTHING | event
         self._last_time = event["time"]
 
     def close(self) -> None:
         """Count the present driver as ended with its last event."""
-        totals = self._totals(self._last_time)
-        self.seconds, self.slot_seconds, self.gpu_seconds, self.cpu_seconds = totals
+        self._count(self._last_time)
         self._opened = None
 
     def amounts(self, now: float) -> dict[str, float]:
@@ -74,7 +83,12 @@ class Spending:
         if self._opened is None or not num_done:
             return 0.0
         slot_seconds = self._totals(now)[1] * num_steps / num_done
-        return slot_seconds / float(self._opened["slots"])
+        return slot_seconds / max(1.0, float(self._opened["slots"]))
+
+    def _count(self, until: float) -> None:
+        """Add what is spent up to a moment."""
+        totals = self._totals(until)
+        self.seconds, self.slot_seconds, self.gpu_seconds, self.cpu_seconds = totals
 
     def _totals(self, now: float) -> tuple[float, float, float, float]:
         opened = self._opened

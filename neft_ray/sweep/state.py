@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from neft_ray.config.arm_space import ArmSpace
 from neft_ray.config.schedulers import Paced
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
-from neft_ray.journal import RUNNING, Event, Phase, TrialRecord, apply, record_of
+from neft_ray.errors import bad_input
+from neft_ray.journal import RUNNING, Event, Phase, TrialRecord, apply, read_events, record_of
 from neft_ray.sweep.arm import Arm, Judge
 from neft_ray.sweep.finalists import Finalist, missing_finalists
 from neft_ray.sweep.propose import build_proposer
@@ -83,16 +85,40 @@ class SweepState:
         return self._missing
 
     @property
+    def num_waiting(self) -> int:
+        """How many new or paused trials could run now, at most."""
+        if not self.is_searching:
+            return len(self.missing_finalists)
+        arms = () if SEARCH in self.ended_early else self.arms.values()
+        wanted = (max(1, arm.num_left) if self.wants_trial(arm) else 0 for arm in arms)
+        return sum(wanted) + sum(arm.rule.move() is not None for arm in arms)
+
+    @property
     def num_finalist_steps(self) -> int:
         """Optimizer steps of all finalists there are to be, about."""
+        return self.num_finalists * max(arm.longest for arm in self.arms.values())
+
+    @property
+    def num_finalists(self) -> int:
+        """How many finalists there are to be, at most."""
         finalists = self._search.finalists
-        longest = max(arm.longest for arm in self.arms.values())
-        return len(self.arms) * finalists.num * len(finalists.seeds) * longest
+        return len(self.arms) * finalists.num * len(finalists.seeds)
 
     def wants_trial(self, arm: Arm) -> bool:
         """Tell whether an arm is to have another trial."""
         most_spent = max(other.spent_steps for other in self.arms.values())
         return arm.num_left > 0 or arm.may_catch_up(most_spent)
+
+    def decisions(self, event: Event) -> tuple[object, object]:
+        """Return what an event that is to be entered has decided, and what would be decided now."""
+        if event["event"] == "report":
+            record = self.records[event["trial"]]
+            arm = self.arms[record.arm]
+            now = arm.decide(record, event["step"], event["metrics"])["decision"]
+            return event["decision"], now
+        if (was := move_of(event)) is not None:
+            return was, self.arm_of(event).rule.move()
+        return None, None
 
     def enter(self, event: Event) -> None:
         """Bring everything up to date with an event."""
@@ -140,6 +166,24 @@ class SweepState:
             self.running.discard(record.number)
         if record.phase == SEARCH:
             self.arms[record.arm].changed(record)
+
+
+def replayed(config: SweepConfig, journal_file: Path, lengths: Lengths) -> SweepState:
+    """Return the state that a journal leads to, no driver being at work.
+
+    Raises:
+        UserError: If the journal is damaged, or its decisions are not those of this version.
+    """
+    state = SweepState(config, lengths)
+    for event in read_events(journal_file):
+        was, now = state.decisions(event)
+        if was != now:
+            what = f"trial {event['trial']} got '{was}', this version decides '{now}'"
+            remedy = "resume with the versions named in manifest.json"
+            raise bad_input(journal_file, what, remedy)
+        state.enter(event)
+    state.spending.close()
+    return state
 
 
 def move_of(event: Event) -> Move | None:

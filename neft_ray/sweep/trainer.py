@@ -18,6 +18,7 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2._internal.execution.scaling_policy import ScalingPolicy
 
 WITHOUT = (DatasetsCallback, PlacementGroupCleanerCallback)
 
@@ -25,7 +26,12 @@ WITHOUT = (DatasetsCallback, PlacementGroupCleanerCallback)
 class SlotTrainer(TorchTrainer):  # type: ignore[misc]
     """Runs its controller in the actor that calls `fit`; elsewhere it is a TorchTrainer."""
 
+    policy: ScalingPolicy | None = None
+    """Decides how many workers there are, in place of Ray Train's own."""
+
     def _initialize_and_run_controller(self, **settings: Any) -> Result:
+        if self.policy is not None:
+            settings["scaling_policy"] = self.policy
         if ray.get_runtime_context().get_actor_id() is None:  # nobody whom workers could call
             return super()._initialize_and_run_controller(**settings)
         settings["callbacks"] = [c for c in settings["callbacks"] if not isinstance(c, WITHOUT)]

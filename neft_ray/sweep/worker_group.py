@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig
 from ray.util.placement_group import (
     PlacementGroup,
@@ -21,11 +21,14 @@ from ray.util.placement_group import (
 )
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from neft_ray.config.trial import WorkersConfig
+from neft_ray.config.workers import WorkersConfig
 from neft_ray.order import Order
 from neft_ray.run_directory import CANCEL_FILE, RunDirectory
 from neft_ray.run_in_bucket import WORKER_FILES
-from neft_ray.sweep.mailbox import Happened, Mailbox
+from neft_ray.sweep.cluster import draining_nodes
+from neft_ray.sweep.elastic import Elastic
+from neft_ray.sweep.happened import Happened
+from neft_ray.sweep.mailbox import Mailbox
 from neft_ray.sweep.trainer import SlotTrainer
 from neft_ray.working_copy import matching, pull
 
@@ -38,14 +41,25 @@ class WorkerGroupError(RuntimeError):
     """The worker group ended although it was not asked to, or does not end although it was."""
 
 
-def new_mailbox(max_failures: int, warm: bool = True) -> Any:
+class _Lost(UserCallback):  # type: ignore[misc]
+    """Tells a mailbox that its workers died, before Ray Train starts others."""
+
+    def __init__(self, mailbox: Any) -> None:
+        self._mailbox = mailbox
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Tell it which of them, and why."""
+        rank, error = min(worker_exceptions.items())
+        first = (str(error).strip().splitlines() or [""])[0]
+        ray.get(self._mailbox.lost.remote(f"worker {rank}: {type(error).__name__}: {first}"))
+
+
+def new_mailbox(warm: bool = True) -> Any:
     """Start the actor that a worker group takes its trials from, on this process's own node."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox)
     secrets = {name: os.environ[name] for name in SECRETS if name in os.environ}
-    mailbox = actor.remote(max_failures, warm, secrets)
-    mailbox.open.remote()
-    return mailbox
+    return actor.remote(warm, secrets)
 
 
 def remove_placement_groups(markers: Collection[int]) -> None:
@@ -63,14 +77,14 @@ def remove_placement_groups(markers: Collection[int]) -> None:
 class WorkerGroup:
     """Runs the trials that are posted to a mailbox, one after another on the same processes.
 
-    Crashed workers are started again by Ray Train, as often as it takes; the mailbox counts the
-    crashes of each trial.
+    There are processes while the mailbox wants any: those that die are started again by Ray Train,
+    as often as it takes, and those that were sent home by `next`.
     """
 
     def __init__(
         self, workers: WorkersConfig, run_root: Path, mailbox: Any, marker: int = 1
     ) -> None:
-        """Start the processes in the background.
+        """Prepare to start processes.
 
         Args:
             workers: How many, and with what.
@@ -79,65 +93,48 @@ class WorkerGroup:
             marker: The bytes of memory that each worker asks for, by which
                 `remove_placement_groups` knows what a killed slot has left behind.
         """
-        self._run = RunDirectory(run_root)
+        self._workers, self._run, self._marker = workers, RunDirectory(run_root), marker
         self._mailbox = mailbox
         self._acknowledged = 0
-        resources = {"CPU": float(workers.cpus), "memory": float(marker)}
-        if workers.gpus:
-            resources["GPU"] = workers.gpus
-        trainer = SlotTrainer(
-            _run,
-            train_loop_config={
-                "mailbox": mailbox,
-                "cpus": workers.cpus,
-                "num_workers": workers.num,
-            },
-            torch_config=TorchConfig(
-                backend="cpu:gloo,cuda:nccl" if workers.gpus else "gloo",
-                timeout_s=workers.timeout_seconds,
-            ),
-            scaling_config=ScalingConfig(
-                num_workers=workers.num,
-                use_gpu=workers.gpus > 0,
-                resources_per_worker=resources,
-            ),
-            run_config=RunConfig(
-                name=f"slot-{uuid.uuid4().hex[:8]}",
-                storage_path=str(self._run.scratch),
-                failure_config=FailureConfig(max_failures=-1),
-            ),
-        )
+        self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
-        ray.get(mailbox.reopen.remote())
-        self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True)
-        self._thread.start()
+        ray.get(mailbox.lost.remote("its slot died"))  # those of a slot before this one
 
     def next(self) -> Happened:
         """Wait for what happens next; then the trial's files here are those of its workers.
 
-        While the stop file exists, the trial is asked to stop; a file in its folder cancels it.
+        While the stop file exists, the trial is asked to stop; a file in its folder cancels it; a
+        machine that is taken away is left.
 
         Raises:
-            WorkerGroupError: If the group ended by itself.
+            WorkerGroupError: If the processes ended by themselves.
         """
+        self._attend()
         pending = self._mailbox.next_happened.remote(self._acknowledged)
         while not ray.wait([pending], timeout=1.0)[0]:
-            if not self._thread.is_alive():
-                raise WorkerGroupError("the worker group is gone") from self._error
-            self._pass_on_wishes()
+            self._attend()
         happened: Happened = ray.get(pending)
         self._acknowledged = happened.id
         if happened.trial >= 0:
             pull(self._run.trial(happened.trial), matching(*WORKER_FILES))
         return happened
 
+    def run(self, order: Order) -> Iterator[Happened]:
+        """Run one trial, on one set of workers after another if need be; yield what happens."""
+        while (happened := self.next()).kind != "end":
+            if happened.is_idle:
+                ray.get(self._mailbox.post.remote(order.fields))
+            if happened.trial == order.number:
+                yield happened
+        yield happened
+
     def answer(self, happened: Happened, stops: bool) -> None:
         """Tell the workers that wait on a report whether the trial stops."""
         self._mailbox.decide.remote(happened.id, stops)
 
-    def is_sent_home(self) -> bool:
-        """Whether the processes are ending, as asked."""
-        return bool(ray.get(self._mailbox.is_closed.remote()))
+    def is_over(self) -> bool:
+        """Whether there will be no more trials, and nothing more to say of earlier ones."""
+        return bool(ray.get(self._mailbox.is_over.remote(self._acknowledged)))
 
     def close(self) -> None:
         """Stop the present trial, end the processes and give their resources back.
@@ -150,21 +147,74 @@ class WorkerGroup:
         self.join()
 
     def join(self) -> None:
-        """Wait for the processes to end, which were sent home.
+        """Wait for the processes to end, which were sent home, if there are any.
 
         Raises:
             WorkerGroupError: If they do not end in time.
         """
+        if self._thread is None:
+            return
         self._thread.join(CLOSE_TIMEOUT_SECONDS)
         if self._thread.is_alive():
             raise WorkerGroupError(f"workers still run after {CLOSE_TIMEOUT_SECONDS:.0f} s")
+        self._thread = None
 
-    def _pass_on_wishes(self) -> None:
-        if self._run.stop_file.exists():
+    def _attend(self) -> None:
+        """See to it that there are processes where they are wanted, and pass wishes on."""
+        standing = ray.get(self._mailbox.standing.remote())
+        if standing.is_closed:
+            self.join()
+        if self._thread is None:
+            if standing.is_wanted:
+                self._start()
+        elif not self._thread.is_alive():
+            raise WorkerGroupError("the worker group is gone") from self._error
+        elif self._run.stop_file.exists():
             self._mailbox.stop.remote()
-        number = ray.get(self._mailbox.present.remote())
-        if number is not None and (self._run.trial(number) / CANCEL_FILE).exists():
-            self._mailbox.cancel.remote(number)
+        elif not standing.nodes.isdisjoint(draining_nodes()):
+            self._mailbox.move.remote()
+        elif standing.trial is not None and self._is_cancelled(standing.trial):
+            self._mailbox.cancel.remote(standing.trial)
+
+    def _is_cancelled(self, number: int) -> bool:
+        return (self._run.trial(number) / CANCEL_FILE).exists()
+
+    def _start(self) -> None:
+        """Start the processes in the background."""
+        ray.get(self._mailbox.reopen.remote())
+        self._thread = threading.Thread(target=self._fit, args=(self._trainer(),), daemon=True)
+        self._thread.start()
+
+    def _trainer(self) -> SlotTrainer:
+        workers = self._workers
+        resources = {"CPU": float(workers.cpus), "memory": float(self._marker)}
+        if workers.gpus:
+            resources["GPU"] = workers.gpus
+        trainer = SlotTrainer(
+            _run,
+            train_loop_config={
+                "mailbox": self._mailbox,
+                "cpus": workers.cpus,
+            },
+            torch_config=TorchConfig(
+                backend="cpu:gloo,cuda:nccl" if workers.gpus else "gloo",
+                timeout_s=workers.timeout_seconds,
+            ),
+            scaling_config=ScalingConfig(
+                num_workers=workers.least,
+                use_gpu=workers.gpus > 0,
+                resources_per_worker=resources,
+            ),
+            run_config=RunConfig(
+                name=f"slot-{uuid.uuid4().hex[:8]}",
+                storage_path=str(self._run.scratch),
+                failure_config=FailureConfig(max_failures=-1),
+                callbacks=[_Lost(self._mailbox)],
+            ),
+        )
+        if workers.most > workers.least:
+            trainer.policy = Elastic(trainer.scaling_config, workers, self._mailbox)
+        return trainer
 
     def _fit(self, trainer: SlotTrainer) -> None:
         try:
@@ -181,12 +231,10 @@ def _run(options: dict[str, Any]) -> None:
 
 
 @contextmanager
-def group_for(
-    order: Order, workers: WorkersConfig, run_root: Path, max_failures: int
-) -> Iterator[WorkerGroup]:
-    """Run one trial, without Tune, on a worker group that ends with the `with` block."""
-    mailbox = new_mailbox(max_failures)
-    ray.get(mailbox.post.remote(order.fields))
+def group_for(workers: WorkersConfig, run_root: Path) -> Iterator[WorkerGroup]:
+    """Have a worker group without Tune that ends with the `with` block."""
+    mailbox = new_mailbox()
+    ray.get(mailbox.wake.remote())
     group = WorkerGroup(workers, run_root, mailbox)
     try:
         yield group

@@ -26,7 +26,7 @@ class State:
     Attributes:
         step: Optimizer steps done.
         config_hash: Of the trial's configuration.
-        metrics: The evaluation at that step.
+        metrics: The evaluation at that step; none where a trial left its machine between two.
         file_bytes: Size of every file, by its path in the folder, to notice a truncated one.
         file_sums: XXH3 of every file, 16 hexadecimal digits, to notice one that was altered.
         num_workers: How many wrote it; 0 is unknown.

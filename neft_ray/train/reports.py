@@ -64,6 +64,15 @@ class Reports:
         self._pending = Pending(self._engine, self._checkpoints, state)
         return False
 
+    def keep(self, state: State) -> None:
+        """Save a state that is no evaluation, once what is pending is reported.
+
+        Raises:
+            StorageError: If the disk is full or not writable.
+        """
+        self.wait()
+        save(self._engine, self._checkpoints, state)
+
     def poll(self) -> bool:
         """Report what has been saved in the meantime, if anything; return whether to stop.
 

@@ -108,7 +108,7 @@ class Host:
     def kill(self) -> None:
         """Lose power: every process ends at once, the files stay."""
         with suppress(ProcessLookupError):
-            os.kill(self._first().pid, signal.SIGKILL)
+            os.kill(self.first().pid, signal.SIGKILL)
         self._process.wait(DEADLINE_SECONDS)
         self._unplug()
 
@@ -144,7 +144,7 @@ class Host:
 
     def console(self, command: str) -> list[str]:
         """Return what runs a shell command in the host."""
-        enter = ["nsenter", "-t", str(self._first().pid), "-a"]
+        enter = ["nsenter", "-t", str(self.first().pid), "-a"]
         return [
             *enter,
             "env",
@@ -159,17 +159,23 @@ class Host:
 
     def commands(self) -> list[str]:
         """Return the command lines of what runs there, but for sshd and who is logged in."""
-        running = self._first().children(recursive=True)
+        running = self.first().children(recursive=True)
         lines = [" ".join(process.cmdline()) for process in running if process.is_running()]
         return [line for line in lines if line and not line.startswith("sshd")]
 
     def down(self) -> None:
         """End whatever runs and unplug."""
-        if self._process is not None and self._process.poll() is None:
+        if self.is_on:
             self.kill()
         self._unplug()
 
-    def _first(self) -> psutil.Process:
+    @property
+    def is_on(self) -> bool:
+        """Whether it has power."""
+        return self._process is not None and self._process.poll() is None
+
+    def first(self) -> psutil.Process:
+        """Return the process that is the host's number 1."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         outer = psutil.Process(self._process.pid)
         while not (children := outer.children()):
@@ -208,12 +214,15 @@ class Host:
 class Hosts:
     """Several hosts on one bridge; `with` ends them and removes all they left."""
 
-    def __init__(self, base: Path, num: int, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, base: Path, num: int, num_off: int = 0, environment: Mapping[str, str] | None = None
+    ) -> None:
         """Plan them.
 
         Args:
             base: A new folder for their files.
             num: How many.
+            num_off: How many more, that are off until they are started.
             environment: What every login finds set.
         """
         self.base, self.shared, self.key = base, base / "shared", base / "id"
@@ -225,12 +234,13 @@ class Hosts:
         }
         self.prefix = f"n{os.getpid() % 100_000}x"
         self.bridge = f"b{self.prefix}"
-        self._net = f"10.213.{os.getpid() % 250}"
-        self.all = [Host(self, number) for number in range(1, num + 1)]
+        self.net = f"10.213.{os.getpid() % 250}"
+        self.all = [Host(self, number) for number in range(1, num + num_off + 1)]
+        self._num_on = num
 
     def address(self, number: int) -> str:
-        """Return a host's address."""
-        return f"{self._net}.{10 + number}"
+        """Return a host's address; that of the first is 19."""
+        return f"{self.net}.{18 + number}"
 
     def names(self) -> Sequence[str]:
         """Return the lines of everyone's /etc/hosts."""
@@ -244,9 +254,9 @@ class Hosts:
         _ip("link", "add", self.bridge, "type", "bridge")
         try:
             _ip("link", "set", self.bridge, "up")
-            for host in self.all:
+            for host in self.all[: self._num_on]:
                 host.start()
-            for host in self.all:
+            for host in self.all[: self._num_on]:
                 host.wait()
         except BaseException:
             self.__exit__()

@@ -28,6 +28,8 @@ SWEEP = runs.SWEEP | {
 class Cluster:
     """Hosts with the shipped cluster file between them; the laptop is where commands are typed."""
 
+    file = "onprem.yaml"
+
     def __init__(self, hosts: Hosts, storage: str = STORAGE) -> None:
         """Prepare the laptop.
 
@@ -40,13 +42,13 @@ class Cluster:
         self.home = self.laptop.folder / "root"
         shutil.copy(hosts.key, self.home / ".ssh/id_ed25519")
         self.laptop.run("ray get-auth-token --generate")
-        (self.home / "onprem.yaml").write_text(json.dumps(self.config()))  # JSON is YAML
+        (self.home / self.file).write_text(json.dumps(self.config()))  # JSON is YAML
         rows = REPOSITORY / "neft_ray/builtin/train.jsonl"
         (self.home / "rows.jsonl").write_bytes(rows.read_bytes())
 
     def config(self) -> dict:
         """Return the shipped file with the hosts' addresses in the marked lines."""
-        config = yaml.safe_load((REPOSITORY / "clusters/onprem.yaml").read_text())
+        config = yaml.safe_load((REPOSITORY / "clusters" / self.file).read_text())
         config["provider"]["head_ip"] = self.head.address
         config["provider"]["worker_ips"] = [worker.address for worker in self.workers]
         config["auth"]["ssh_user"] = "root"

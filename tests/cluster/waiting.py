@@ -2,6 +2,8 @@
 
 import time
 
+from neft_ray.journal import read_records
+
 PATIENCE_SECONDS = 300.0
 
 
@@ -27,10 +29,15 @@ def submitted(done):
 
 def table(cluster, name):
     """Return what a sweep found: of every trial all that does not depend on the clock."""
+    return table_of(cluster.run_folder(name))
+
+
+def table_of(folder):
+    """Return what the sweep of a run directory found."""
     return {
         number: (
             *(record.arm, dict(record.values), record.seed, record.status),
             [(report.step, dict(report.metrics)) for report in record.reports],
         )
-        for number, record in cluster.records(name).items()
+        for number, record in read_records(folder / "journal.jsonl").items()
     }

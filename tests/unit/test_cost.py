@@ -119,9 +119,10 @@ def test_trials_are_dealt_out_to_slots():
     assert makespan([1, 1, 1, 9], 3) == 10, "in the order in which they start"
 
 
-def test_the_last_driver_says_how_many_slots_there_are():
-    events = [{"event": "open", "slots": 8}, {"event": "open", "slots": 2}, {"event": "report"}]
+def test_the_journal_says_how_many_slots_have_workers():
+    events = [{"event": "hold", "slots": 8}, {"event": "hold", "slots": 2}, {"event": "report"}]
     assert slots_of(events) == 2
+    assert slots_of([*events, {"event": "hold", "slots": 0}]) == 2, "soon again"
     assert slots_of([]) == 1
 
 

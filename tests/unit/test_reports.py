@@ -5,7 +5,7 @@ import os
 import pytest
 
 from neft_ray.errors import StorageError
-from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, STOPPED
+from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, MOVED, STOPPED
 from neft_ray.train import checkpoint, stored
 from neft_ray.train.contents import State
 from tests.unit.trial_runs import build_engine, random_data, run_steps, weights
@@ -95,6 +95,24 @@ def test_a_trial_that_ends_while_a_save_is_pending_loses_nothing(tmp_path, disk,
     status, _, events = run_trial(tmp_path / "trial", CONFIG, act=act)
     assert status == ending
     assert events == [*(("step", step) for step in (1, 2, 4)), ("report", 3, [3])]
+
+
+@pytest.mark.parametrize("config", [trial_config(), CONFIG], ids=["waits", "goes on"])
+@pytest.mark.parametrize(("at", "kept", "to_come"), [(1, [1], [3, 6, 9]), (4, [3, 4], [6, 9])])
+def test_a_trial_that_leaves_its_machine_goes_on_from_that_very_step(
+    tmp_path, config, at, kept, to_come
+):
+    def leave(step, engine):
+        return MOVED if step == at else ""
+
+    run_trial(tmp_path / "undisturbed", config)
+    status, reason, events = run_trial(tmp_path / "trial", config, act=leave)
+    assert (status, reason) == (MOVED, f"its machine is taken away after step {at}")
+    assert stored.steps_in(tmp_path / "trial" / "checkpoints") == kept
+    assert [step for step, _ in reports(events)] == kept[:-1], "what was pending is reported"
+    status, _, events = run_trial(tmp_path / "trial", config)
+    assert (status, [step for step, _ in reports(events)]) == (COMPLETED, to_come)
+    assert curve(tmp_path / "trial") == curve(tmp_path / "undisturbed"), "nothing trained twice"
 
 
 def test_the_answer_to_a_late_report_stops_the_trial(tmp_path, disk):

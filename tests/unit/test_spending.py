@@ -26,14 +26,21 @@ def event(kind, at, **fields):
 def test_only_the_time_in_which_a_driver_holds_slots_is_spent():
     spending = Spending(PriceConfig(dollars_per_gpu_hour=2.0, dollars_per_cpu_hour=0.25))
     assert spending.amounts(0.0)["hours"] == 0
-    spending.observe(event("open", 1, slots=2, gpus=4, cpus=8))
+    spending.observe(event("open", 0))
+    spending.observe(event("hold", 1, slots=2, gpus=4, cpus=8))
     spending.observe(event("report", 2))
-    spending.observe(event("open", 10, slots=1, gpus=1, cpus=2))
+    spending.observe(event("open", 10))
+    spending.observe(event("hold", 10, slots=1, gpus=1, cpus=2))
+    assert spending.held == (1, 1, 2)
     assert spending.amounts(12 * HOUR) == pytest.approx(
-        {"hours": 3, "gpu_hours": 4 + 2, "dollars": 2 * 6 + 0.25 * (8 + 4)}
+        {"hours": 4, "gpu_hours": 4 + 2, "dollars": 2 * 6 + 0.25 * (8 + 4)}
     )
+    spending.observe(event("hold", 12, slots=3, gpus=3, cpus=6))
+    spending.observe(event("hold", 13, slots=0, gpus=0, cpus=0))
+    spending.observe(event("report", 20))
+    assert spending.amounts(20 * HOUR)["gpu_hours"] == pytest.approx(4 + 2 + 3)
     spending.close()
-    assert spending.amounts(99 * HOUR)["hours"] == pytest.approx(1)
+    assert spending.amounts(99 * HOUR)["hours"] == pytest.approx(2 + 10)
 
 
 def test_without_a_price_there_are_no_dollars():
@@ -53,7 +60,7 @@ def test_without_a_price_there_are_no_dollars():
 )
 def test_each_limit_is_kept(limits, reason):
     spending = Spending(PriceConfig(dollars_per_gpu_hour=2.0))
-    spending.observe(event("open", 0, slots=2, gpus=4, cpus=8))
+    spending.observe(event("hold", 0, slots=2, gpus=4, cpus=8))
     assert spending.exhausted(BudgetConfig(**limits), HOUR) == reason
 
 
@@ -68,7 +75,8 @@ class Clock:
 
     def run(self):
         conductor = self.conductor
-        conductor.open(slots=1, gpus=0, cpus=1)
+        conductor.open()
+        conductor.hold(1, 1)
         while (record := conductor.next_trial()) is not None:
             step, stops = record.last_step, False
             while not stops and step < NUM_STEPS:
@@ -121,12 +129,14 @@ def test_a_larger_budget_takes_the_sweep_on(tmp_path, monkeypatch):
 def test_a_driver_killed_after_the_budget_was_spent_stops_the_rest(tmp_path, monkeypatch):
     clock = Clock(monkeypatch, tmp_path, **FREE, num_trials=6, budget={"hours": 1})
     conductor = clock.conductor
-    conductor.open(slots=1, gpus=0, cpus=1)
+    conductor.open()
+    conductor.hold(1, 1)
     record = conductor.next_trial()
     conductor.close()
     clock.now = 0.5 * HOUR
     again = open_conductor(clock.config, tmp_path)
-    again.open(slots=1, gpus=0, cpus=1)
+    again.open()
+    again.hold(1, 1)
     assert again.check_budget(2 * HOUR) == []
     assert again.is_finished and again.records[record.number].status == "stopped"
     lines = (tmp_path / "journal.jsonl").read_text().splitlines()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,14 @@ from neft_ray.config.load import load_sweep
 from neft_ray.config.space import Values, same
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.errors import bad_input
-from neft_ray.journal import COMPLETED, DIVERGED, STOPPED, TrialRecord, read_records
+from neft_ray.journal import (
+    COMPLETED,
+    DIVERGED,
+    STOPPED,
+    TrialRecord,
+    read_records,
+    record_fields,
+)
 from neft_ray.run_directory import RunDirectory
 
 
@@ -28,6 +35,15 @@ class Priors:
 
     records: tuple[TrialRecord, ...]
     left_out: Mapping[str, int]
+
+
+def known_before(config: SweepConfig, arms: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of the event that tells arms what `sweep.warm_start` names."""
+    found = {name: read_priors(config, name) for name in arms}
+    return {
+        "priors": {name: [record_fields(r) for r in found[name].records] for name in arms},
+        "left_out": {name: dict(found[name].left_out) for name in arms},
+    }
 
 
 def read_priors(config: SweepConfig, arm: str) -> Priors:

@@ -1,0 +1,42 @@
+"""The `workers` section: the processes that train one trial together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from neft_ray.config.base import Count, NonNegative, Section, broken_rule
+
+
+def _in_order(bounds: tuple[int, int]) -> tuple[int, int]:
+    if bounds[0] > bounds[1]:
+        what = f"the least, {bounds[0]}, is more than the most, {bounds[1]}"
+        raise broken_rule(what, f"write [{bounds[1]}, {bounds[0]}]")
+    return bounds
+
+
+class WorkersConfig(Section):
+    """The processes that train one trial together."""
+
+    num: Count | Annotated[tuple[Count, Count], AfterValidator(_in_order)] = 1
+    """Or `[least, most]`: a trial starts with as many as there is room for, and goes on with more
+    or fewer as machines come and go, from a checkpoint of that very step. Its rows and its noise
+    are the same with any number; its curve is, within rounding."""
+    gpus: NonNegative = 0.0
+    """GPUs of one worker."""
+    cpus: Count = 1
+    """CPU cores, and torch threads, of one worker."""
+    timeout_seconds: Annotated[int, Field(ge=10)] = 1800
+    """How long a worker waits for another one before the group is started anew. Longer than one
+    worker needs to write a checkpoint."""
+
+    @property
+    def least(self) -> int:
+        """Workers that a trial cannot do without."""
+        return self.num[0] if isinstance(self.num, tuple) else self.num
+
+    @property
+    def most(self) -> int:
+        """Workers that a trial has at most."""
+        return self.num[1] if isinstance(self.num, tuple) else self.num

@@ -1,0 +1,64 @@
+"""How many workers a trial has whose `workers.num` is [least, most]: as many as there is room for.
+
+Ray Train's own elastic policy kills a group to resize it, and so loses the steps since its last
+checkpoint; it counts resources that others hold, too. This one asks the group to leave off with a
+checkpoint (mailbox.py), and counts what is free.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ray.train.v2._internal.execution.scaling_policy import (
+    NoopDecision,
+    ResizeDecision,
+    ScalingDecision,
+    ScalingPolicy,
+)
+from ray.train.v2.api.config import ScalingConfig
+
+from neft_ray.config.workers import WorkersConfig
+from neft_ray.sweep.cluster import room_for
+
+GROW_SECONDS = 30.0
+"""How long a group trains at least before it is started anew with more workers."""
+
+
+class Elastic(ScalingPolicy):  # type: ignore[misc]
+    """Starts a group with what is there, and asks it to leave where more would fit."""
+
+    def __init__(self, scaling_config: ScalingConfig, workers: WorkersConfig, mailbox: Any) -> None:
+        """Serve one group.
+
+        Args:
+            scaling_config: Of its trainer.
+            workers: Of the trial.
+            mailbox: Of its slot.
+        """
+        super().__init__(scaling_config)
+        self._workers, self._mailbox = workers, mailbox
+        self._grow_after = 0.0
+
+    def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
+        """Start with what there is room for now; with too little, wait for the least."""
+        self._maybe_send_resource_request()
+        self._grow_after = time.monotonic() + GROW_SECONDS
+        num = min(max(room_for(self._workers), self._workers.least), self._workers.most)
+        return ResizeDecision(num, self.scaling_config._resources_per_worker_not_none)
+
+    def make_decision_for_running_worker_group(
+        self, worker_group_state: Any, worker_group_status: Any
+    ) -> ScalingDecision:
+        """Never resize: a group that leaves by itself is followed by a larger one."""
+        self._maybe_send_resource_request()
+        now, num = time.monotonic(), worker_group_state.num_workers
+        if num < self._workers.most and now > self._grow_after:
+            self._grow_after = now + GROW_SECONDS
+            if room_for(self._workers):
+                self._mailbox.move.remote()
+        return NoopDecision()
+
+    def _get_num_workers_for_resource_request(self) -> int:
+        """Let a cluster that grows grow to the most."""
+        return self._workers.most
