@@ -22,6 +22,7 @@ SHARED_KEYS = {
     "workers.gpus": "write it under `workers`; slots are of one size",
     "workers.cpus": "write it under `workers`; slots are of one size",
     "workers.timeout_seconds": "write it under `workers`; slots are of one size",
+    "workers.grow_after_seconds": "write it under `workers`; slots are of one size",
     "training.eval_every_steps": "write it under `training`; trials compare at the same steps",
     "model.compile": "write it under `model`; it changes a curve by rounding alone",
     "training.async_checkpoints": "write it under `training`; it changes no curve",

@@ -30,6 +30,8 @@ class WorkersConfig(Section):
     timeout_seconds: Annotated[int, Field(ge=10)] = 1800
     """How long a worker waits for another one before the group is started anew. Longer than one
     worker needs to write a checkpoint."""
+    grow_after_seconds: Count = 60
+    """How long a trial of `[least, most]` workers trains before it is started anew with more."""
 
     @property
     def least(self) -> int:

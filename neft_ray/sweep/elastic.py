@@ -7,7 +7,6 @@ checkpoint (mailbox.py), and counts what is free.
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from ray.train.v2._internal.execution.scaling_policy import (
@@ -16,13 +15,11 @@ from ray.train.v2._internal.execution.scaling_policy import (
     ScalingDecision,
     ScalingPolicy,
 )
+from ray.train.v2._internal.util import time_monotonic
 from ray.train.v2.api.config import ScalingConfig
 
 from neft_ray.config.workers import WorkersConfig
 from neft_ray.sweep.cluster import room_for
-
-GROW_SECONDS = 30.0
-"""How long a group trains at least before it is started anew with more workers."""
 
 
 class Elastic(ScalingPolicy):  # type: ignore[misc]
@@ -38,12 +35,11 @@ class Elastic(ScalingPolicy):  # type: ignore[misc]
         """
         super().__init__(scaling_config)
         self._workers, self._mailbox = workers, mailbox
-        self._grow_after = 0.0
+        self._looked_at = 0.0
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
         """Start with what there is room for now; with too little, wait for the least."""
         self._maybe_send_resource_request()
-        self._grow_after = time.monotonic() + GROW_SECONDS
         num = min(max(room_for(self._workers), self._workers.least), self._workers.most)
         return ResizeDecision(num, self.scaling_config._resources_per_worker_not_none)
 
@@ -52,9 +48,10 @@ class Elastic(ScalingPolicy):  # type: ignore[misc]
     ) -> ScalingDecision:
         """Never resize: a group that leaves by itself is followed by a larger one."""
         self._maybe_send_resource_request()
-        now, num = time.monotonic(), worker_group_state.num_workers
-        if num < self._workers.most and now > self._grow_after:
-            self._grow_after = now + GROW_SECONDS
+        since = max(worker_group_state.start_time, self._looked_at)
+        is_due = time_monotonic() - since > self._workers.grow_after_seconds
+        if is_due and worker_group_state.num_workers < self._workers.most:
+            self._looked_at = time_monotonic()
             if room_for(self._workers):
                 self._mailbox.move.remote()
         return NoopDecision()

@@ -69,7 +69,7 @@ class Sweep:
         config["mlflow"] = {"uri": uri}
         config["sweep"] |= changes or {}
         for section, values in (base or {}).items():
-            config[section] |= values
+            config[section] = config.get(section, {}) | values
         self.file.write_text(json.dumps(config))  # JSON is YAML
         self.output = folder / "output.txt"
         self.process: subprocess.Popen | None = None
