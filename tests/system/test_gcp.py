@@ -1,7 +1,4 @@
-"""The shipped file for Google Cloud: what Ray would ask Google for, and what doctor says.
-
-Google's API is played by `google_api`, and nothing leaves this process.
-"""
+"""The shipped file for Google Cloud: what Ray would ask of a played Google, what doctor says."""
 
 import json
 import re
