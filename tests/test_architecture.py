@@ -41,6 +41,8 @@ INSTALLED_AS = {
     "rouge_score": "rouge-score",
     "sklearn": "scikit-learn",
     "huggingface_hub": "huggingface-hub",
+    "google": "google-auth",
+    "googleapiclient": "google-api-python-client",
 }
 
 # Not installed everywhere: each with its one home, which is imported inside functions alone.
@@ -48,6 +50,8 @@ OPTIONAL = {
     "triton": "noise/kernel.py",
     "boto3": "launch/aws.py",
     "botocore": "launch/aws.py",
+    "google-auth": "launch/gcp.py",
+    "google-api-python-client": "launch/gcp.py",
 }
 
 MAX_FILE_LINES = 250

@@ -14,13 +14,17 @@ from typing import Any
 
 from neft_ray.config.cluster import ClusterFile
 from neft_ray.errors import Problem, UserError
-from neft_ray.launch import aws, job, probe
+from neft_ray.launch import aws, gcp, job, probe
 from neft_ray.launch.cluster_checks import file_findings, findings_here
 from neft_ray.launch.ssh import LOCAL, Head
 from neft_ray.launch.submission import mlflow_uri
 from neft_ray.working_copy import is_bucket
 
-AWS = "aws"
+CLOUDS = {
+    "aws": (aws.key_findings, aws.account_findings, "machine types, images, roles, group, quota"),
+    "gcp": (gcp.key_findings, gcp.account_findings, "login, network, firewall"),
+}
+"""By Ray's name of a provider: what looks at its keys and at its account, and what that is."""
 LEAST_FREE_BYTES = 20 * 10**9
 MOST_SKEW_SECONDS = 5.0
 EXACT = ("ray", "neft-ray")
@@ -49,17 +53,17 @@ def examine(cluster: ClusterFile) -> Iterator[Checked]:
 
     What a problem makes pointless to look at is not looked at.
     """
-    is_aws = cluster.provider["type"] == AWS
-    of_keys = aws.key_findings(cluster) if is_aws else ()
+    cloud = CLOUDS.get(cluster.provider["type"])
+    of_keys = cloud[0](cluster) if cloud else ()
     in_file = cluster.places.problems([*file_findings(cluster), *of_keys])
     yield Checked("file", str(cluster.path), tuple(in_file))
     lacking = cluster.places.problems(findings_here(cluster))
     yield Checked("this machine", "ssh, rsync, key, token", tuple(lacking))
     if in_file or lacking:
         return
-    if is_aws:
-        missing = cluster.places.problems(aws.account_findings(cluster))
-        yield Checked("account", "machine types, images, roles, group, quota", tuple(missing))
+    if cloud:
+        missing = cluster.places.problems(cloud[1](cluster))
+        yield Checked("account", cloud[2], tuple(missing))
         if missing:
             return
     try:
