@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import logging
-import os
 import secrets
 import tempfile
 import time
@@ -17,7 +16,7 @@ from typing import Any
 import neft_ray
 from neft_ray.errors import bad_input
 from neft_ray.launch.copies import owner_there
-from neft_ray.launch.ssh import Head
+from neft_ray.launch.ssh import Head, ask_with_token
 from neft_ray.launch.submission import SWEEP_FILE, Submission, hub_names, pack
 
 JOBS_PORT = 8265
@@ -33,9 +32,7 @@ def jobs(head: Head) -> Iterator[Any]:
     Raises:
         UserError: If the head cannot be reached, or Ray does not run there or lets nobody in.
     """
-    # Read by Ray as it is loaded. The token is that of `ray get-auth-token`; a cluster without one
-    # ignores it.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    ask_with_token()
     from ray.exceptions import AuthenticationError
     from ray.job_submission import JobSubmissionClient
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import shlex
 import socket
 import subprocess
@@ -154,10 +156,21 @@ class Head:
         return bad_input(self, f"`{command}` failed: {last}", "see neft-ray doctor")
 
 
+def ask_with_token() -> None:
+    """Let this process show Ray's token, that of `ray get-auth-token`, to whichever Ray it asks.
+
+    Is read by Ray as it is loaded. A cluster without a token ignores it.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
 def _ask_cloud(cluster: ClusterFile) -> tuple[str, dict[str, str]]:
     """Return a head's address, and how to log in to it."""
+    ask_with_token()
     from ray.autoscaler import sdk
 
+    sdk.configure_logging(log_style="record", verbosity=0)
+    logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)
     try:
         address = sdk.get_head_node_ip(str(cluster.path))
         auth = sdk.bootstrap_config(cluster.values)["auth"]

@@ -123,6 +123,7 @@ OBJECTS: dict[str, dict[str, Any]] = {
         "restartPolicy": {"Always", "OnFailure", "Never"},
         "securityContext": "PodSecurity",
         "serviceAccountName": str,
+        "terminationGracePeriodSeconds": int,
         "tolerations": ["Toleration"],
         "volumes": ["Volume"],
     },
