@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import os
 import shlex
@@ -169,11 +170,11 @@ def _ask_cloud(cluster: ClusterFile) -> tuple[str, dict[str, str]]:
     ask_with_token()
     from ray.autoscaler import sdk
 
-    sdk.configure_logging(log_style="record", verbosity=0)
     logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)
     try:
-        address = sdk.get_head_node_ip(str(cluster.path))
-        auth = sdk.bootstrap_config(cluster.values)["auth"]
+        with contextlib.redirect_stdout(io.StringIO()):  # Ray tells what it has cached
+            address = sdk.get_head_node_ip(str(cluster.path))
+            auth = sdk.bootstrap_config(cluster.values)["auth"]
     except Exception as error:  # whatever a cloud's library raises
         remedy = f"`ray up {cluster.path}` first, and see `neft-ray doctor {cluster.path}`"
         raise bad_input(cluster.path, f"the cluster has no head: {error}", remedy) from error

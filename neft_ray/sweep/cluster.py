@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
+import yaml
 
 from neft_ray.config.workers import WorkersConfig
 from neft_ray.errors import bad_input
@@ -30,8 +33,8 @@ ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "TOKENIZERS_PARALLELISM": "false",
 }
-MOST_MACHINES = 1024
-"""Of one kind; a cluster file may name no bound."""
+BOOTSTRAP_FILE = Path("~/ray_bootstrap_config.yaml").expanduser()
+ASK_SECONDS = 10
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class Cluster:
     """The resource that only this process's own node has."""
     is_own: bool = True
     """Started for this process, on this machine."""
+    grows: bool = False
+    """It may grow further than it is known to."""
 
     def num_slots(self, workers: WorkersConfig, wanted: int | None) -> int:
         """Return how many trials run at the same time.
@@ -68,12 +73,16 @@ class Cluster:
             UserError: If not even one trial fits.
         """
         fits = sum(machine.holds(workers) for machine in self.machines) // workers.least
+        if self.grows and wanted:
+            return wanted
         if fits < 1:
             needs = f"{workers.least} × ({workers.cpus} CPU, {workers.gpus:g} GPU)"
             counts = Counter(f"{m.cpus:g} CPU, {m.gpus:g} GPU" for m in self.machines)
             there = " and ".join(f"{num} × ({text})" for text, num in counts.items())
             what = f"a trial needs {needs}, there is {there}"
             remedy = "lower the workers section, or join a larger cluster with --address"
+            if self.grows:
+                remedy = "say with sweep.slots how many trials the cluster may grow to hold"
             raise bad_input("workers", what, remedy)
         return min(fits, wanted) if wanted else fits
 
@@ -101,7 +110,7 @@ def check_fits_locally(workers: WorkersConfig, address: str | None) -> None:
         UserError: If it needs more cores than there are.
     """
     if is_here(address):
-        Cluster((Machine(num_cores(), MOST_MACHINES),)).num_slots(workers, None)
+        Cluster((Machine(num_cores(), sys.maxsize),)).num_slots(workers, None)
 
 
 def set_environment() -> None:
@@ -132,7 +141,9 @@ def ray_cluster(address: str | None) -> Iterator[Cluster]:
         names = [str(name) for name in here if name.startswith("node:")]
         name = next(name for name in names if not name.startswith("node:__"))
         there = [_machine(node["Resources"]) for node in nodes]
-        yield Cluster(_grown(there), name, is_own=address == LOCAL)
+        is_own = address == LOCAL
+        grown = tuple(there) if is_own else _grown(there)
+        yield Cluster(grown, name, is_own, grows=not is_own and grown == tuple(there) and _grows())
     finally:
         ray.shutdown()
 
@@ -142,11 +153,28 @@ def _machine(resources: Mapping[str, float]) -> Machine:
 
 
 def _grown(machines: Sequence[Machine]) -> tuple[Machine, ...]:
-    """Return the machines of a cluster when it has grown as far as its file lets it."""
-    from ray._private.state import state
+    """Return the machines of a cluster when it has grown as far as its file lets it.
 
-    grown: Counter[Machine] = Counter()
-    config = state.get_cluster_config()
-    for kind in config.node_group_configs if config is not None else ():
-        grown[_machine(kind.resources)] += min(kind.max_count, MOST_MACHINES)
-    return tuple((Counter(machines) | grown).elements())
+    `ray up` leaves the file on the head, where drivers run.
+    """
+    if not BOOTSTRAP_FILE.exists():
+        return tuple(machines)
+    config = yaml.safe_load(BOOTSTRAP_FILE.read_text())
+    kinds = sorted(config["available_node_types"].values(), key=lambda k: -k.get("priority", 0))
+    grown = [
+        _machine(kind.get("resources", {}))
+        for kind in kinds
+        for _ in range(kind.get("max_workers", 0))
+    ]
+    at_most = Counter(grown[: config.get("max_workers", len(grown))])
+    return tuple((Counter(machines) | at_most).elements())
+
+
+def _grows() -> bool:
+    """Tell whether an autoscaler is at work, whatever it may start."""
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+
+    client = GcsClient(address=ray.get_runtime_context().gcs_address)
+    reply = GetClusterStatusReply.FromString(client.get_cluster_status(timeout_s=ASK_SECONDS))
+    return bool(reply.HasField("autoscaling_state"))
