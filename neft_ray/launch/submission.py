@@ -121,7 +121,7 @@ def mlflow_uri(head: Head) -> str | None:
 
 def new_name(sweep_name: str) -> str:
     """Return a name that no other run has, of whoever shares the cluster."""
-    return f"{sweep_name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    return f"{sweep_name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(3)}"
 
 
 def pack(config: SweepConfig, folder: Path) -> None:
