@@ -44,10 +44,11 @@ bench: $(INSTALLED) ## every benchmark but the whole sweep; DATA=folder with the
 	for name in evaluation throughput; do \
 		$(BIN)/python -m benchmarks.$$name --data $(DATA) --json $(RESULTS)/$$name.json || exit 1; done
 
-bench-full: bench ## and a whole sweep against the stock script, growth, trials that share a machine
+bench-full: bench ## and a whole sweep against the stock script, growth, sharing, what a head carries
 	$(BIN)/python -m benchmarks.end_to_end --data $(DATA) --json $(RESULTS)/end_to_end.json
 	$(BIN)/python -m benchmarks.growth --json $(RESULTS)/growth.json --plot $(RESULTS)/growth.png
 	$(BIN)/python -m benchmarks.sharing --json $(RESULTS)/sharing.json
+	$(BIN)/python -m benchmarks.head --json $(RESULTS)/head.json
 
 bench-compare: $(INSTALLED) ## ratios of the last `make bench` beside the kept ones
 	$(BIN)/python -m benchmarks.compare benchmarks/results $(RESULTS)
