@@ -41,7 +41,8 @@ def gc(
     if bool(runs) == everything:
         raise bad_input("gc", "no runs are named" if not runs else "runs are named beside --all",
                         "name runs, or give --all")  # fmt: skip
-    chosen = find_runs(storage) if everything else [find_run(name, storage) for name in runs or ()]
+    names = [run.name for run in find_runs(storage)] if everything else runs or []
+    chosen = [find_run(name, storage) for name in names]
     console = Console(soft_wrap=True)
     for run in chosen:
         if (pid := run.owner_pid) is not None:

@@ -16,6 +16,7 @@ from neft_ray.sweep.retention import worth_keeping
 from neft_ray.tracking.cards import read_card, read_json
 from neft_ray.train.stored import delete as delete_checkpoint
 from neft_ray.train.stored import folder_of, steps_in
+from neft_ray.working_copy import bucket_of
 
 YOUNG_SECONDS = 3600.0
 """A cache so new may belong to a sweep that is just about to start."""
@@ -94,7 +95,12 @@ def delete(items: Sequence[Garbage]) -> None:
 
 
 def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of a folder with all it holds, hard links counted once."""
+    """Return the bytes of a file, or of a folder with all it holds, hard links counted once.
+
+    Of a folder in a bucket, what it holds there.
+    """
+    if (bucket := bucket_of(path)) is not None and not path.is_file():
+        return sum(bucket.sizes().values())
     if path.is_symlink() or path.is_file():
         return path.lstat().st_size
     sizes = {}

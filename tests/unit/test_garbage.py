@@ -12,8 +12,12 @@ from neft_ray.cli import main
 from neft_ray.errors import UserError
 from neft_ray.pipeline import garbage
 from neft_ray.pipeline.garbage import delete, garbage_of, size_of, unused_caches
+from neft_ray.run_directory import RunDirectory
 from neft_ray.tracking.cards import Dataset, describe
+from neft_ray.train import stored
+from neft_ray.train.contents import STATE_FILE
 from neft_ray.train.stored import steps_in
+from neft_ray.working_copy import bucket_of, here
 from tests.unit.report_runs import SyntheticRun
 
 STEPS = (10, 20, 30, 40)
@@ -159,3 +163,18 @@ def test_the_command_shows_first_and_deletes_when_told_to(tmp_path, command):
     assert command("gc", "--all", "--storage", tmp_path)[1] == "nothing to delete"
     assert command("gc", "--storage", tmp_path)[0] == 2
     assert command("gc", "run", "--all", "--storage", tmp_path)[0] == 2
+
+
+def test_of_a_run_in_a_bucket_what_lies_there_goes_whoever_made_it(machine, place, command):
+    run = make_run(here(place) / "run")
+    with run.owned():
+        pass  # whereupon all but checkpoints is in the bucket
+    for number in range(2):
+        for step in STEPS:
+            folder = stored.folder_of(run.checkpoints(number), step)
+            bucket_of(folder).put(STATE_FILE, b"x" * 1000)
+    machine("second")
+    code, told = command("gc", "--all", "--yes", "--storage", place)
+    assert code == 0 and "5.0 kB freed" in told
+    there = RunDirectory(here(place) / "run")
+    assert [steps_in(there.checkpoints(number)) for number in range(2)] == [[20, 30], [20]]
