@@ -201,5 +201,5 @@ class Finished(Stopper):  # type: ignore[misc]
         if dispatcher.is_stopping or self._conductor.is_finished:
             self._slots.leave()
         else:
-            self._roster.rest()
+            self._roster.rest(self._conductor.num_waiting)
         return self._slots.are_overdue

@@ -25,9 +25,9 @@ class Roster:
         """
         self._mailboxes, self._rest_seconds = mailboxes, rest_seconds
         self._resting = list(range(len(mailboxes)))
-        self._coming: set[int] = set()
+        self._coming: dict[int, float] = {}
         self._idle: dict[int, float] = {}
-        """Since when, by slot, those that came first before the others."""
+        """Both since when, by slot, those that came first before the others."""
         self._trial_in: dict[int, int] = {}
         self._num_workers: dict[int, int] = {}
 
@@ -55,13 +55,13 @@ class Roster:
         if slot in self._resting:
             return
         self._idle.pop(slot, None)
-        self._coming.discard(slot)
+        self._coming.pop(slot, None)
         if happened.kind == "came":
             self._num_workers[slot] = happened.num_workers
         if happened.is_idle:
             self._idle[slot] = time.monotonic()
         else:
-            self._coming.add(slot)
+            self._coming[slot] = time.monotonic()
 
     def give(self, slot: int, trial: int) -> None:
         """Note that an idle slot has a trial."""
@@ -71,12 +71,12 @@ class Roster:
     def refused(self, slot: int) -> None:
         """Note that an idle slot's workers are gone, of which word is on its way."""
         del self._idle[slot]
-        self._coming.add(slot)
+        self._coming[slot] = time.monotonic()
 
     def lose(self, slot: int) -> int | None:
         """Strike a slot off that Tune has given up, and return its trial, if it has one."""
         self._idle.pop(slot, None)
-        self._coming.discard(slot)
+        self._coming.pop(slot, None)
         if slot in self._resting:
             self._resting.remove(slot)
         return self._trial_in.pop(slot, None)
@@ -85,15 +85,23 @@ class Roster:
         """See to it that as many slots have workers, or wait for them, as trials could start."""
         for slot in self._resting[: max(0, num_trials - len(self._idle) - len(self._coming))]:
             self._resting.remove(slot)
-            self._coming.add(slot)
+            self._coming[slot] = time.monotonic()
             self._mailboxes[slot].wake.remote()
 
-    def rest(self) -> None:
-        """Let slots rest that have been idle for long."""
+    def rest(self, num_trials: int) -> None:
+        """Let slots rest that have been idle for long, or have waited in vain for long.
+
+        Args:
+            num_trials: That could start; as many slots go on waiting for workers.
+        """
         if self._rest_seconds is None:
             return
-        for slot, since in list(self._idle.items()):
-            if time.monotonic() - since > self._rest_seconds:
-                del self._idle[slot]
-                self._resting.append(slot)
-                self._mailboxes[slot].rest.remote()
+        before = time.monotonic() - self._rest_seconds
+        idle = [slot for slot, since in self._idle.items() if since < before]
+        waiting = [slot for slot, since in self._coming.items() if since < before]
+        surplus = max(0, len(self._coming) + len(self._idle) - num_trials)
+        for slot in [*idle, *waiting[:surplus]]:
+            self._idle.pop(slot, None)
+            self._coming.pop(slot, None)
+            self._resting.append(slot)
+            self._mailboxes[slot].rest.remote()

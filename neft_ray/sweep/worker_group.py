@@ -26,9 +26,9 @@ from neft_ray.order import Order
 from neft_ray.run_directory import CANCEL_FILE, RunDirectory
 from neft_ray.run_in_bucket import WORKER_FILES
 from neft_ray.sweep.cluster import draining_nodes
-from neft_ray.sweep.elastic import Elastic
 from neft_ray.sweep.happened import Happened
 from neft_ray.sweep.mailbox import Mailbox
+from neft_ray.sweep.sizing import Sizing
 from neft_ray.sweep.trainer import SlotTrainer
 from neft_ray.working_copy import matching, pull
 
@@ -147,26 +147,30 @@ class WorkerGroup:
         self.join()
 
     def join(self) -> None:
-        """Wait for the processes to end, which were sent home, if there are any.
+        """Wait for the processes to end, which were sent home; what waits for some may go on.
 
         Raises:
             WorkerGroupError: If they do not end in time.
         """
-        if self._thread is None:
-            return
-        self._thread.join(CLOSE_TIMEOUT_SECONDS)
-        if self._thread.is_alive():
-            raise WorkerGroupError(f"workers still run after {CLOSE_TIMEOUT_SECONDS:.0f} s")
+        if self._thread is not None and ray.get(self._mailbox.standing.remote()).nodes:
+            self._thread.join(CLOSE_TIMEOUT_SECONDS)
+            if self._thread.is_alive():
+                raise WorkerGroupError(f"workers still run after {CLOSE_TIMEOUT_SECONDS:.0f} s")
         self._thread = None
 
     def _attend(self) -> None:
         """See to it that there are processes where they are wanted, and pass wishes on."""
         standing = ray.get(self._mailbox.standing.remote())
-        if standing.is_closed:
-            self.join()
-        if self._thread is None:
+        if standing.is_closed and self._thread is not None:
+            if standing.nodes:
+                self.join()
+            elif not self._thread.is_alive():
+                self._thread = None
+        if self._thread is None or standing.is_closed:
             if standing.is_wanted:
                 self._start()
+            elif self._thread is not None:  # what it waits for, nobody wants any more
+                remove_placement_groups([self._marker])
         elif not self._thread.is_alive():
             raise WorkerGroupError("the worker group is gone") from self._error
         elif self._run.stop_file.exists():
@@ -180,10 +184,11 @@ class WorkerGroup:
         return (self._run.trial(number) / CANCEL_FILE).exists()
 
     def _start(self) -> None:
-        """Start the processes in the background."""
+        """Start the processes in the background, or let what waits for them go on waiting."""
         ray.get(self._mailbox.reopen.remote())
-        self._thread = threading.Thread(target=self._fit, args=(self._trainer(),), daemon=True)
-        self._thread.start()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._fit, args=(self._trainer(),), daemon=True)
+            self._thread.start()
 
     def _trainer(self) -> SlotTrainer:
         workers = self._workers
@@ -212,8 +217,7 @@ class WorkerGroup:
                 callbacks=[_Lost(self._mailbox)],
             ),
         )
-        if workers.most > workers.least:
-            trainer.policy = Elastic(trainer.scaling_config, workers, self._mailbox)
+        trainer.policy = Sizing(trainer.scaling_config, workers, self._mailbox)
         return trainer
 
     def _fit(self, trainer: SlotTrainer) -> None:

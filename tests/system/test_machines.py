@@ -5,6 +5,7 @@ import json
 import pytest
 import ray
 from ray.cluster_utils import Cluster
+from ray.util.placement_group import placement_group_table
 
 from neft_ray.journal import read_events, read_records
 from tests.system.runs import Sweep, finished
@@ -70,3 +71,19 @@ def test_a_trial_goes_on_with_fewer_workers_and_with_more_again(cluster, tmp_pat
         for s in (sweep, fixed)
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_what_waits_for_a_machine_in_vain_holds_up_nothing(cluster, tmp_path):
+    stays, lost = cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)
+    changes = {"space": {"noise.alpha": {"choice": [5]}}, "finalists": {"num": 0}}
+    sweep = Sweep(tmp_path, changes=changes)
+    sweep.start("--address", cluster.address)
+    sweep.wait_for_reports(1)
+    cluster.remove_node(lost, allow_graceful=False)
+    finished(sweep)
+    assert {record.status for record in sweep.records.values()} == {"completed"}
+    assert "still run" not in sweep.told()
+    ray.init(cluster.address, log_to_driver=False)
+    table = placement_group_table().values()
+    assert not [entry for entry in table if entry["state"] != "REMOVED"]
+    assert stays in cluster.worker_nodes

@@ -82,10 +82,10 @@ def test_idle_slots_rest_where_that_is_wanted_and_are_woken_again(boxes, monkeyp
     found.wake(1)
     happen(found, 0, "came", is_idle=True)
     now[0] = 159.0
-    found.rest()
+    found.rest(0)
     assert found.first_idle == 0
     now[0] = 161.0
-    found.rest()
+    found.rest(1)
     assert found.first_idle is None and boxes[0].told == ["wake", "rest"]
     happen(found, 0, "went")
     assert found.manned == (0, 0)
@@ -100,5 +100,24 @@ def test_idle_slots_stay_where_nothing_is_gained(boxes, monkeypatch):
     found.wake(1)
     happen(found, 0, "came", is_idle=True)
     now[0] = 10.0**6
-    found.rest()
+    found.rest(0)
     assert found.first_idle == 0
+
+
+def test_slots_that_wait_for_workers_nobody_needs_any_more_rest(boxes, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(roster.time, "monotonic", lambda: now[0])
+    found = Roster(boxes, 60.0)
+    found.wake(3)
+    happen(found, 0, "came", is_idle=True)
+    found.give(0, 1)
+    now[0] = 50.0
+    found.rest(0)
+    assert woken(boxes) == [0, 1, 2], "they may come any moment"
+    now[0] = 61.0
+    found.rest(2)
+    assert woken(boxes) == [0, 1, 2], "as many trials wait"
+    found.rest(1)
+    assert [box.told[-1] for box in boxes] == ["wake", "rest", "wake"]
+    found.wake(2)
+    assert woken(boxes) == [0, 1, 2]

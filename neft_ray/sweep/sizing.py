@@ -1,4 +1,4 @@
-"""How many workers a trial has whose `workers.num` is [least, most]: as many as there is room for.
+"""How many workers a trial has: `workers.num`, or of [least, most] as many as there is room for.
 
 Ray Train's own elastic policy kills a group to resize it, and so loses the steps since its last
 checkpoint; it counts resources that others hold, too. This one asks the group to leave off with a
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import ray
 from ray.train.v2._internal.execution.scaling_policy import (
     NoopDecision,
     ResizeDecision,
@@ -22,7 +23,11 @@ from neft_ray.config.workers import WorkersConfig
 from neft_ray.sweep.cluster import room_for
 
 
-class Elastic(ScalingPolicy):  # type: ignore[misc]
+class NotWanted(RuntimeError):
+    """The slot wants no workers any more; ends what waits for resources."""
+
+
+class Sizing(ScalingPolicy):  # type: ignore[misc]
     """Starts a group with what is there, and asks it to leave where more would fit."""
 
     def __init__(self, scaling_config: ScalingConfig, workers: WorkersConfig, mailbox: Any) -> None:
@@ -39,8 +44,12 @@ class Elastic(ScalingPolicy):  # type: ignore[misc]
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
         """Start with what there is room for now; with too little, wait for the least."""
+        if ray.get(self._mailbox.standing.remote()).is_closed:
+            raise NotWanted
         self._maybe_send_resource_request()
-        num = min(max(room_for(self._workers), self._workers.least), self._workers.most)
+        num = self._workers.least
+        if num < self._workers.most:
+            num = min(max(room_for(self._workers), num), self._workers.most)
         return ResizeDecision(num, self.scaling_config._resources_per_worker_not_none)
 
     def make_decision_for_running_worker_group(
