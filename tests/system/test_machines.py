@@ -1,6 +1,7 @@
 """Machines that go for good and come again, while a sweep runs on a cluster of several."""
 
 import json
+import signal
 
 import pytest
 import ray
@@ -73,17 +74,16 @@ def test_a_trial_goes_on_with_fewer_workers_and_with_more_again(cluster, tmp_pat
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
-def test_what_waits_for_a_machine_in_vain_holds_up_nothing(cluster, tmp_path):
-    stays, lost = cluster.add_node(num_cpus=1), cluster.add_node(num_cpus=1)
-    changes = {"space": {"noise.alpha": {"choice": [5]}}, "finalists": {"num": 0}}
-    sweep = Sweep(tmp_path, changes=changes)
+def test_a_sweep_that_waits_for_machines_in_vain_is_stopped_all_the_same(cluster, tmp_path):
+    only = cluster.add_node(num_cpus=1)
+    sweep = Sweep(tmp_path, changes={"finalists": {"num": 0}})
     sweep.start("--address", cluster.address)
     sweep.wait_for_reports(1)
-    cluster.remove_node(lost, allow_graceful=False)
-    finished(sweep)
-    assert {record.status for record in sweep.records.values()} == {"completed"}
-    assert "still run" not in sweep.told()
+    cluster.remove_node(only, allow_graceful=False)
+    sweep.wait_for_events("crash", 1)
+    sweep.process.send_signal(signal.SIGINT)
+    assert sweep.wait() == 130, sweep.told()
+    assert "still run" not in sweep.run.log_file.read_text()
     ray.init(cluster.address, log_to_driver=False)
     table = placement_group_table().values()
     assert not [entry for entry in table if entry["state"] != "REMOVED"]
-    assert stays in cluster.worker_nodes
