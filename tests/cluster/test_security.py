@@ -80,7 +80,7 @@ def cluster(tmp_path_factory):
     with Hosts(tmp_path_factory.mktemp("lab") / "hosts", 5) as hosts:
         cluster = Cluster(hosts)
         cluster.typed("ray up --yes onprem.yaml")
-        wait_until(lambda: len(listeners(cluster.workers[1])) >= len(WORKER), 60)
+        wait_until(lambda: len(listeners(cluster.workers[1])) >= len(WORKER))
         yield cluster
 
 
