@@ -47,6 +47,8 @@ if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
 fi
 address=$address:$((20000 + SLURM_JOB_ID % 10000))
 export RAY_TMPDIR=/tmp/ray-$SLURM_JOB_ID RAY_USAGE_STATS_ENABLED=0
+# Ray's metrics would answer whoever is on the network: none are served
+export RAY_enable_metrics_collection=0 DASHBOARD_METRIC_PORT=-1 AUTOSCALER_METRIC_PORT=-1
 export RAY_SYMMETRIC_RUN_CLUSTER_WAIT_TIMEOUT=300
 export RAY_health_check_period_ms=2000 RAY_health_check_timeout_ms=5000
 export RAY_health_check_failure_threshold=3

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 
 from neft_ray.errors import UserError, bad_input
 from neft_ray.model import SupervisedLM
+from neft_ray.strategy.data_alone import data_alone, refusal
 from neft_ray.strategy.roll_call import is_of_a_collective
 
 if TYPE_CHECKING:
@@ -178,18 +179,27 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def reading(folder: Path) -> Iterator[None]:
-    """Raise whatever the readers of tensors make of a broken file as a `UserError`."""
+def reading(place: Path, *known: type) -> Iterator[None]:
+    """Raise whatever the readers of tensors make of a broken file as a `UserError`.
+
+    Args:
+        place: A checkpoint, or one of its files.
+        known: Classes that may be in it, beside tensors and plain values.
+    """
     remedy = "delete this checkpoint"
     try:
-        yield
+        with data_alone(known):
+            yield
     except UserError:
         raise
     except Exception as error:  # safetensors, torch and pickle have no common error for it
-        raise bad_input(folder, f"is not a readable checkpoint ({error})", remedy) from error
+        raise bad_input(place, refusal(error), remedy) from error
     except _failure_of_shards() as error:
+        for _, (cause, _) in sorted(error.failures.items()):
+            if isinstance(cause, UserError):
+                raise cause from error
         what = f"is not a readable checkpoint ({_by_rank(error)})"
-        raise bad_input(folder, what, remedy) from error
+        raise bad_input(place, what, remedy) from error
 
 
 def _failure_of_shards() -> type[CheckpointException]:

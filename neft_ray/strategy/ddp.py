@@ -70,11 +70,10 @@ class DataParallel(TorchEngine):
 
     def load(self, folder: Path) -> None:
         """See `Engine`. All or nothing."""
-        with reading(folder):
-            state: dict[str, Any] = torch.load(
-                folder / OPTIMIZER_FILE, map_location=self.device, weights_only=True
-            )
-            read_weights(folder, self.plain.model)
+        file = folder / OPTIMIZER_FILE
+        with reading(file):
+            state: dict[str, Any] = torch.load(file, map_location=self.device, weights_only=True)
+        read_weights(folder, self.plain.model)
         self._optimizer.load_state_dict(state)
 
     def _state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -104,8 +103,9 @@ def _copied(state: Any) -> Any:
 @torch.no_grad()
 def read_weights(folder: Path, model: nn.Module) -> None:
     """Copy a checkpoint's weights into a whole model."""
-    with reading(folder):
-        weights = load_file(folder / WEIGHTS_FILE)
+    file = folder / WEIGHTS_FILE
+    with reading(file):
+        weights = load_file(file)
         parameters = trained(model)
         if weights.keys() != parameters.keys():
             raise ValueError("it holds other parameters than the model")

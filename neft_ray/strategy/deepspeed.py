@@ -18,7 +18,15 @@ from neft_ray.optim import build_optimizer
 from neft_ray.strategy.base import Ranks, reading, together, trained, writing
 from neft_ray.strategy.checks import enough_parameters
 from neft_ray.strategy.models import BaseModels
-from neft_ray.strategy.zero_files import TAG, num_workers, patient, read_weights, to_universal
+from neft_ray.strategy.zero_files import (
+    TAG,
+    check,
+    known,
+    num_workers,
+    patient,
+    read_weights,
+    to_universal,
+)
 from neft_ray.strategy.zero_setup import (
     engine_config,
     into_log,
@@ -108,6 +116,8 @@ class ZeroEngine(Ranks):
 
     def load(self, folder: Path) -> None:
         """See `Engine`. A checkpoint of another number of workers is converted first."""
+        with together(self):
+            check(folder, self.rank, self.world)
         if num_workers(folder) == self.world:
             self._read(folder)
             return
@@ -133,7 +143,7 @@ class ZeroEngine(Ranks):
                 shutil.rmtree(universal, ignore_errors=True)
 
     def _read(self, folder: Path) -> None:
-        with reading(folder), into_log():
+        with reading(folder, *known()), into_log():
             path, _ = self._engine.load_checkpoint(
                 str(folder), TAG, load_module_strict=not self._has_frozen
             )

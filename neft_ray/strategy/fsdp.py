@@ -38,6 +38,7 @@ from neft_ray.optim import build_optimizer
 from neft_ray.strategy.base import TorchEngine, reading, trained, writing
 from neft_ray.strategy.checks import enough_parameters
 from neft_ray.strategy.models import BaseModels
+from neft_ray.strategy.shards import INDEX_FILE, Reader
 
 _TRAINED = StateDictOptions(ignore_frozen_params=True)
 
@@ -126,14 +127,14 @@ class FullyShardedDataParallel(TorchEngine):
 
     def _written(self, folder: Path) -> list[Path]:
         """Return this rank's files. Rank 0 also writes what lies where."""
-        shared = [folder / ".metadata"] if self.rank == 0 else []
+        shared = [folder / INDEX_FILE] if self.rank == 0 else []
         return [*folder.glob(f"__{self.rank}_*.distcp"), *shared]
 
     def load(self, folder: Path) -> None:
         """See `Engine`."""
         state = self._state()
         with reading(folder):
-            load(state, checkpoint_id=folder)
+            load(state, storage_reader=Reader(folder))
             set_state_dict(
                 self.plain.model,
                 self._optimizer,
@@ -163,4 +164,4 @@ def read_weights(folder: Path, model: nn.Module) -> None:
     weights = {name: p.detach() for name, p in trained(model).items()}
     with reading(folder), catch_warnings():
         simplefilter("ignore", UserWarning)  # that there is no process group
-        load({"model": weights}, checkpoint_id=folder, no_dist=True)
+        load({"model": weights}, storage_reader=Reader(folder), no_dist=True)

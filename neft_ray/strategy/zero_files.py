@@ -18,6 +18,33 @@ TAG = "zero"
 """The folder that DeepSpeed makes inside a checkpoint."""
 
 
+def known() -> tuple[type, ...]:
+    """Return the classes of DeepSpeed that its checkpoints hold."""
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    return LossScaler, ZeroStageEnum, fragment_address
+
+
+def check(folder: Path, rank: int = 0, world: int = 1) -> None:
+    """Refuse a checkpoint that holds code, without reading its tensors.
+
+    DeepSpeed's workers wait for one that fails while it reads; so they look before they read.
+
+    Args:
+        folder: The checkpoint.
+        rank: Of those that share the work: this one looks at every `world`-th file.
+        world: Their number.
+
+    Raises:
+        UserError: If it does, or cannot be read.
+    """
+    for file in sorted((folder / TAG).glob("*.pt"))[rank::world]:
+        with reading(file, *known()):
+            torch.load(file, map_location="meta", mmap=True, weights_only=True)
+
+
 def num_workers(folder: Path) -> int:
     """Return how many workers wrote a checkpoint."""
     return len(list((folder / TAG).glob("*_optim_states.pt")))
@@ -66,7 +93,7 @@ def to_universal(folder: Path, target: Path) -> None:
     """
     from deepspeed.checkpoint.ds_to_universal import main
 
-    with reading(folder), into_log():
+    with reading(folder, *known()), into_log():
         main(
             Namespace(
                 input_folder=str(folder / TAG),
@@ -86,7 +113,8 @@ def read_weights(folder: Path, model: nn.Module) -> None:
     quiet_deepspeed()
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
-    with reading(folder), into_log():
+    check(folder)
+    with reading(folder, *known()), into_log():
         states = get_fp32_state_dict_from_zero_checkpoint(
             str(folder), TAG, exclude_frozen_parameters=True, lazy_mode=True
         )

@@ -49,6 +49,7 @@ PidFile none
 UsePAM no
 PermitRootLogin prohibit-password
 PasswordAuthentication no
+KbdInteractiveAuthentication no
 StrictModes no
 MaxStartups 100
 MaxSessions 100

@@ -1,0 +1,107 @@
+"""Whoever can write into a checkpoint can run nothing by it: files of checkpoints are data."""
+
+import logging
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from neft_ray.errors import UserError
+from neft_ray.export import _tuned_model
+from neft_ray.strategy.models import BaseModels
+from neft_ray.strategy.registry import build_engine
+from neft_ray.train import checkpoint
+from neft_ray.train.contents import STATE_FILE
+from neft_ray.train.stored import folder_of
+from tests.contract.poisoned_checkpoints import poisoned
+from tests.contract.strategy_runs import (
+    CPU,
+    DATA,
+    KINDS,
+    checkpoints,
+    configured,
+    run_group,
+    save,
+)
+from tests.unit.trial_runs import run_steps
+
+CASE, STEP = "whole", 1
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def attacked(request, tmp_path_factory):
+    """Checkpoints of two workers with a payload in them, and where it makes markers."""
+    folder, kind = tmp_path_factory.mktemp("untrusted"), request.param
+    run_group(train_and_save, 2, folder, kind)
+    markers = folder / "executed"
+    sound = folder_of(checkpoints(folder, kind, CASE, 2), STEP)
+    attacks = poisoned(sound, folder / "attacks", markers)
+    return SimpleNamespace(folder=folder, kind=kind, sound=sound, attacks=attacks, markers=markers)
+
+
+def train_and_save(folder, kind):
+    config = configured(kind, CASE)
+    engine = build_engine(config, BaseModels(), CPU)
+    run_steps(engine, DATA, config, until=STEP)
+    save(engine, folder, kind, CASE, STEP)
+    engine.close()
+
+
+def go_on(folder, kind):
+    """Tries to go on from every checkpoint, the sound one last; what was loaded and said."""
+    config, said = configured(kind, CASE), []
+    engine = build_engine(config, BaseModels(), CPU)
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    logging.getLogger(checkpoint.__name__).addHandler(handler)
+    found = {}
+    places = [*sorted(Path(folder, "attacks").iterdir()), checkpoints(folder, kind, CASE, 2)]
+    for place in places:
+        state = checkpoint.load_latest(engine, place, config.config_hash)
+        found[place.name] = state and state.step, " ".join(said)
+        said.clear()
+    engine.close()
+    return found
+
+
+@pytest.mark.parametrize("world", [2, 1])
+def test_a_trial_passes_over_it_and_says_which_file(attacked, world):
+    """One worker has what two wrote converted first, where the strategy needs that."""
+    ranks = run_group(go_on, world, attacked.folder, attacked.kind)
+    assert os.listdir(attacked.markers) == []
+    for found in ranks:
+        step, said = found.pop(checkpoints(attacked.folder, attacked.kind, CASE, 2).name)
+        assert step == STEP, said
+    for attack in attacked.attacks:
+        assert [found[attack][0] for found in ranks] == [None] * world, attack
+        told = [found[attack][1] for found in ranks]
+        assert all("passed over" in said for said in told)
+        told = [said for said in told if "another worker failed" not in said]
+        assert told
+        for said in told:
+            assert_names_the_file(attack, said)
+
+
+def test_an_export_refuses_it_or_does_not_read_it(attacked):
+    config, refused = configured(attacked.kind, CASE), []
+    for attack, folder in attacked.attacks.items():
+        try:
+            _tuned_model(folder / attacked.sound.name, config, adapter=False)
+        except UserError as error:
+            assert_names_the_file(attack, str(error))
+            refused.append(attack)
+    assert os.listdir(attacked.markers) == []
+    assert {attack.split()[0] for attack in refused} >= {STATE_FILE}
+    assert len(refused) >= 3
+    _tuned_model(attacked.sound, config, adapter=False)
+
+
+def assert_names_the_file(attack, said):
+    file = attack.split()[0]
+    if file == STATE_FILE:
+        assert "is no checkpoint" in said
+    else:
+        assert f"/{file}: " in said, said
+        assert said.count("delete this checkpoint") == 1
+        assert len(said.splitlines()) == 1
