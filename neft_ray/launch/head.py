@@ -63,6 +63,7 @@ def start(file: Path) -> str | None:
     _end_running()
     address = f"http://{_own_address()}:{cluster.settings.mlflow.port}"
     with LOG_FILE.open("ab") as log:
+        began = log.tell()
         process = subprocess.Popen(
             [sys.executable, "-m", "neft_ray.launch.head", str(file.resolve())],
             stdin=subprocess.DEVNULL,
@@ -73,8 +74,10 @@ def start(file: Path) -> str | None:
     deadline = time.monotonic() + START_SECONDS
     while not _answers(address):
         if process.poll() is not None or time.monotonic() > deadline:
-            last = (LOG_FILE.read_text(errors="replace").splitlines() or [""])[-1]
-            raise bad_input(address, f"MLflow does not start: {last}", f"see {LOG_FILE}")
+            process.terminate()
+            told = LOG_FILE.read_bytes()[began:].decode(errors="replace").splitlines()
+            why = ([line for line in told if "Error" in line] or told or [""])[-1].strip()
+            raise bad_input(address, f"MLflow does not start: {why}", f"see {LOG_FILE}")
         time.sleep(0.5)
     STATE_FILE.write_text(json.dumps({"uri": address, "pid": process.pid}))
     return address
