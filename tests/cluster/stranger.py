@@ -26,12 +26,18 @@ NODE = ("node_id", "f" * 56)
 
 
 def survey(address: str) -> dict[int, tuple[str, dict[str, list[str]]]]:
-    """By open port: what speaks there, and what a server of gRPC answers."""
-    found = {port: _spoken(address, port) for port in _ports(address)}
-    return {
-        port: (spoken, _calls(f"{address}:{port}") if spoken == "grpc" else {})
-        for port, spoken in found.items()
-    }
+    """By open port: what speaks there, and what a server of gRPC answers.
+
+    Without ports that were closed before anything was said to them.
+    """
+    found = {}
+    for port in _ports(address):
+        try:
+            spoken = _spoken(address, port)
+            found[port] = spoken, _calls(f"{address}:{port}") if spoken == "grpc" else {}
+        except ConnectionRefusedError:
+            continue
+    return found
 
 
 def _ports(address: str) -> list[int]:
@@ -106,6 +112,8 @@ def _reflected(channel: grpc.Channel, request: bytes, field: int) -> list[bytes]
     try:
         answer = next(channel.stream_stream(REFLECTION)(iter([request]), timeout=SECONDS))
     except grpc.RpcError as error:
+        if error.code() == grpc.StatusCode.UNAVAILABLE:
+            raise ConnectionRefusedError from error
         assert error.code() == grpc.StatusCode.UNIMPLEMENTED, error
         return []
     return [part for _, part in _fields(dict(_fields(answer)).get(field, b""))]

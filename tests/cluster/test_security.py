@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.timeout(900),
 ]
 
-SHORT = {"sweep": {"space": {"noise.alpha": {"choice": [5]}}}, "training": {"epochs": 2}}
+SHORT = {"sweep": {"space": {"noise.alpha": {"choice": [5]}}}, "training": {"epochs": 6}}
 WORKER = [
     ("ray::DashboardAgent", "grpc"),
     ("ray::DashboardAgent", "http"),

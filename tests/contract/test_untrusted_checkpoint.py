@@ -1,20 +1,28 @@
 """Whoever can write into a checkpoint can run nothing by it: files of checkpoints are data."""
 
+import ast
+import json
 import logging
 import os
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from neft_ray.config.trial import ModelConfig
 from neft_ray.errors import UserError
 from neft_ray.export import _tuned_model
+from neft_ray.generate import Chat
+from neft_ray.model import load_model, load_tokenizer
+from neft_ray.report.finalists import read_rows
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
 from neft_ray.train import checkpoint
 from neft_ray.train.contents import STATE_FILE
 from neft_ray.train.stored import folder_of
-from tests.contract.poisoned_checkpoints import poisoned
+from tests.contract.poisoned_checkpoints import Payload, instead, poisoned, saved
 from tests.contract.strategy_runs import (
     CPU,
     DATA,
@@ -24,6 +32,7 @@ from tests.contract.strategy_runs import (
     run_group,
     save,
 )
+from tests.test_architecture import TREES
 from tests.unit.trial_runs import run_steps
 
 CASE, STEP = "whole", 1
@@ -95,6 +104,70 @@ def test_an_export_refuses_it_or_does_not_read_it(attacked):
     assert {attack.split()[0] for attack in refused} >= {STATE_FILE}
     assert len(refused) >= 3
     _tuned_model(attacked.sound, config, adapter=False)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """An exported model."""
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    config = ModelConfig(path="builtin:base")
+    load_model(config).save_pretrained(folder)
+    load_tokenizer(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_chat_runs_nothing_of_what_lies_in_a_model(exported, tmp_path):
+    markers, refused = tmp_path / "executed", 0
+    markers.mkdir()
+    names = sorted(file.name for file in exported.iterdir())
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(names)
+    for name in (*names, "pytorch_model.bin", "modeling_own.py"):
+        for way in (instead, saved):
+            folder = shutil.copytree(exported, tmp_path / f"{name} {way.__name__}")
+            way(folder / name, Payload(markers / name))
+            if name == "pytorch_model.bin":
+                (folder / "model.safetensors").unlink()
+            if name == "modeling_own.py":
+                (folder / name).write_text(f"import os; os.mkdir({str(markers / name)!r})")
+                described = json.loads((folder / "config.json").read_text())
+                described["auto_map"] = {"AutoModelForCausalLM": "modeling_own.Own"}
+                described["model_type"] = "own"
+                (folder / "config.json").write_text(json.dumps(described))
+            try:
+                Chat(folder, "question").answer("Who?", 2, lambda text: None)
+            except UserError:
+                refused += 1
+    assert os.listdir(markers) == []
+    assert refused >= 8
+    Chat(exported, "question").answer("Who?", 2, lambda text: None)
+
+
+def test_a_report_runs_nothing_of_what_lies_among_its_rows(tmp_path):
+    names = ("sample_ids", "losses", "counts")
+    np.savez(tmp_path / "sound.npz", **dict.fromkeys(names, np.arange(3)))
+    assert len(read_rows(tmp_path / "sound.npz").losses) == 3
+    payload = np.array([Payload(tmp_path / "executed")], dtype=object)
+    np.savez(tmp_path / "rows.npz", allow_pickle=True, **dict.fromkeys(names, payload))
+    instead(tmp_path / "bare.npz", Payload(tmp_path / "executed"))
+    for name in ("rows.npz", "bare.npz"):
+        with pytest.raises(ValueError, match="allow_pickle"):
+            read_rows(tmp_path / name)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_nothing_else_of_the_package_reads_pickles():
+    found = set()
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import) and any("pickle" in entry.name for entry in node.names):
+                found.add(name)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                call = ast.unparse(node)
+                if call.startswith("torch.load("):
+                    assert "weights_only=True" in call, name
+                if call.startswith("np.load("):
+                    assert "allow_pickle" not in call, name
+    assert found == {"strategy/data_alone.py"}
 
 
 def assert_names_the_file(attack, said):
