@@ -9,17 +9,17 @@ from pydantic import AfterValidator, Field
 from neft_ray.config.base import Count, NonNegative, Section, broken_rule
 
 
-def _in_order(bounds: tuple[int, int]) -> tuple[int, int]:
-    if bounds[0] > bounds[1]:
-        what = f"the least, {bounds[0]}, is more than the most, {bounds[1]}"
-        raise broken_rule(what, f"write [{bounds[1]}, {bounds[0]}]")
-    return bounds
+def _in_order(num: int | tuple[int, int]) -> int | tuple[int, int]:
+    if isinstance(num, tuple) and num[0] > num[1]:
+        what = f"the least, {num[0]}, is more than the most, {num[1]}"
+        raise broken_rule(what, f"write [{num[1]}, {num[0]}]")
+    return num
 
 
 class WorkersConfig(Section):
     """The processes that train one trial together."""
 
-    num: Count | Annotated[tuple[Count, Count], AfterValidator(_in_order)] = 1
+    num: Annotated[Count | tuple[Count, Count], AfterValidator(_in_order)] = 1
     """Or `[least, most]`: a trial starts with as many as there is room for, and goes on with more
     or fewer as machines come and go, from a checkpoint of that very step. Its rows and its noise
     are the same with any number; its curve is, within rounding."""

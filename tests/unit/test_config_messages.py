@@ -51,7 +51,8 @@ FAULTS = [
     ),
     (
         ("workers: {num: 8, gpus: 1, cpus: 4}", "workers: 8"),
-        "x.yaml:15: workers: got 8; write a section with the keys num, gpus, cpus, timeout_seconds",
+        "x.yaml:15: workers: got 8; write a section with the keys num, gpus, cpus, "
+        "timeout_seconds, grow_after_seconds",
     ),
     (
         ("noise.alpha: {choice: [5, 10, 15]}", "noise.alpha: {chioce: [5, 10, 15]}"),
@@ -161,6 +162,18 @@ def test_all_problems_are_reported_together_in_the_order_of_the_file(faults):
 )
 def test_wrong_shapes_are_explained_in_plain_words(change, messages):
     assert problems(changed(change)) == messages
+
+
+@pytest.mark.parametrize(
+    ("num", "message"),
+    [
+        ("[8, 4]", "workers.num: the least, 8, is more than the most, 4; write [4, 8]"),
+        ("[0, 4]", "workers.num[0]: got 0; write a whole number at least 1"),
+    ],
+)
+def test_a_range_of_workers_goes_from_the_least_to_the_most(num, message):
+    found = problems(changed(("workers: {num: 8, ", f"workers: {{num: {num}, ")))
+    assert found[-1] == f"x.yaml:15: {message}"
 
 
 def test_a_value_that_cannot_be_read_is_one_problem():
