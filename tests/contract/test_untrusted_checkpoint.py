@@ -130,8 +130,8 @@ def test_a_chat_runs_nothing_of_what_lies_in_a_model(exported, tmp_path):
             if name == "modeling_own.py":
                 (folder / name).write_text(f"import os; os.mkdir({str(markers / name)!r})")
                 described = json.loads((folder / "config.json").read_text())
-                described["auto_map"] = {"AutoModelForCausalLM": "modeling_own.Own"}
-                described["model_type"] = "own"
+                kinds = ("AutoConfig", "AutoModelForCausalLM")
+                described["auto_map"] = dict.fromkeys(kinds, "modeling_own.Own")
                 (folder / "config.json").write_text(json.dumps(described))
             try:
                 Chat(folder, "question").answer("Who?", 2, lambda text: None)
