@@ -152,7 +152,7 @@ def _run(
         raise typer.Exit(ExitCode.INTERRUPTED)
     console.print(trials_table(read_records(run.journal_file).values()))
     for line in outcome.summary:
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
     console.print(f"report   {run.report / 'index.html'}")
     if outcome.best is None:
         console.print(f"no trial came to a finite loss; see neft-ray logs {run.root}")

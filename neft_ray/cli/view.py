@@ -9,6 +9,7 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -56,7 +57,7 @@ def trials_table(records: Iterable[TrialRecord]) -> Table:
             str(record.seed),
             f"{record.last_step}/{record.num_steps}",
             f"{best.metrics['select_loss']:.4f}" if best else "",
-            f"{record.status} {record.reason}".strip(),
+            escape(f"{record.status} {record.reason}".strip()),
         )
     return table
 

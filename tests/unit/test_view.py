@@ -1,8 +1,11 @@
 """The live view: what it says of a trial's values."""
 
-import pytest
+from io import StringIO
 
-from neft_ray.cli.view import describe_values
+import pytest
+from rich.console import Console
+
+from neft_ray.cli.view import describe_values, trials_table
 from neft_ray.journal import TrialRecord
 
 ALPHA, RATE = "noise.alpha", "optimizer.learning_rate"
@@ -33,3 +36,12 @@ ALPHA, RATE = "noise.alpha", "optimizer.learning_rate"
 def test_values_are_named_briefly_with_what_changed_on_the_way(values, text):
     record = TrialRecord(0, "treatment", "search", values, 0, 0.0, 80)
     assert describe_values(record) == text
+
+
+def test_what_libraries_say_is_shown_as_it_is():
+    names = {"arm": "treatment", "phase": "search", "values": {}, "seed": 0}
+    record = TrialRecord(0, num_steps=10, started=0.0, **names)
+    record.status, record.reason = "failed", "died: [/a/path.cc:129] reset by [bold]peer"
+    console = Console(file=StringIO(), width=200)
+    console.print(trials_table([record]))
+    assert record.reason in console.file.getvalue()
