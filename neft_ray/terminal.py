@@ -32,7 +32,7 @@ def only_ours(log_file: Path) -> Iterator[Console]:
         os.dup2(log.fileno(), 2)
         root.addHandler(handler)
         try:
-            yield Console(file=terminal)
+            yield Console(file=terminal, markup=False)
         finally:
             root.removeHandler(handler)
             handler.close()

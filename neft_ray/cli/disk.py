@@ -43,7 +43,7 @@ def gc(
                         "name runs, or give --all")  # fmt: skip
     names = [run.name for run in find_runs(storage)] if everything else runs or []
     chosen = [find_run(name, storage) for name in names]
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False)
     for run in chosen:
         if (pid := run.owner_pid) is not None:
             console.print(f"{run.name}: process {pid} works on it; left alone", highlight=False)

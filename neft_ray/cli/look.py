@@ -43,7 +43,7 @@ def ls(storage: Storage = DEFAULT_STORAGE) -> None:
         ended = sum(r.status != RUNNING for r in records.values())
         best = f"{min(losses):.4f}" if losses else ""
         table.add_row(run.name, _state(run), f"{ended}/{len(records)} ended", best)
-    Console().print(table)
+    Console(markup=False).print(table)
 
 
 def status(
@@ -51,7 +51,7 @@ def status(
 ) -> None:
     """Show a run's trials."""
     found = _found(run, storage, cluster)
-    console = Console()
+    console = Console(markup=False)
     events = list(read_events(found.journal_file))
     records = reduce_events(events)
     console.print(f"{found.root}: {_state(found)}", highlight=False)

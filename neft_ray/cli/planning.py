@@ -56,7 +56,7 @@ def plan(
     data = open_data(config)
     tokenized = data.data(config.trial)
     made = make_plan(config, *data.lengths(config.trial))
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     rows = tokenized.summary["rows"]
     console.print(f"rows     {', '.join(f'{count} {name}' for name, count in rows.items())}")
     _print_trials(console, made)

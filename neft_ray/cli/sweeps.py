@@ -47,7 +47,7 @@ def validate(
         try:
             config = load_sweep(file)
             if memory:
-                warn_of_memory(Console(stderr=True), file, config)
+                warn_of_memory(Console(stderr=True, markup=False), file, config)
         except UserError as error:
             problems += error.problems
             continue
@@ -146,13 +146,13 @@ def _run(
     ):
         function = run_sweep if kind == "sweep" else run_single
         outcome = function(session, run, view, address)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, markup=False)
     if not outcome.finished:
         console.print(f"not finished; go on with: neft-ray {kind} --resume {run.root}")
         raise typer.Exit(ExitCode.INTERRUPTED)
     console.print(trials_table(read_records(run.journal_file).values()))
     for line in outcome.summary:
-        console.print(line, highlight=False, markup=False)
+        console.print(line, highlight=False)
     console.print(f"report   {run.report / 'index.html'}")
     if outcome.best is None:
         console.print(f"no trial came to a finite loss; see neft-ray logs {run.root}")

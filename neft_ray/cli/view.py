@@ -9,7 +9,6 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -57,7 +56,7 @@ def trials_table(records: Iterable[TrialRecord]) -> Table:
             str(record.seed),
             f"{record.last_step}/{record.num_steps}",
             f"{best.metrics['select_loss']:.4f}" if best else "",
-            escape(f"{record.status} {record.reason}".strip()),
+            f"{record.status} {record.reason}".strip(),
         )
     return table
 

@@ -21,9 +21,10 @@ import requests
 
 from neft_ray.config.cluster import SQLITE, ClusterFile, load_cluster
 from neft_ray.errors import bad_input
+from neft_ray.launch import detached
+from neft_ray.launch.detached import HOME
 from neft_ray.tracking.address import Address, Command, ui_command
 
-HOME = Path("~/.neft_ray").expanduser()
 STATE_FILE = HOME / "mlflow.json"
 """The server's address, for whoever submits."""
 LOG_FILE = HOME / "mlflow.log"
@@ -62,15 +63,8 @@ def start(file: Path) -> str | None:
     HOME.mkdir(mode=0o700, exist_ok=True)
     _end_running()
     address = f"http://{_own_address()}:{cluster.settings.mlflow.port}"
-    with LOG_FILE.open("ab") as log:
-        began = log.tell()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "neft_ray.launch.head", str(file.resolve())],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    began = LOG_FILE.stat().st_size if LOG_FILE.exists() else 0
+    process = detached.start("neft_ray.launch.head", str(file.resolve()), log_file=LOG_FILE)
     deadline = time.monotonic() + START_SECONDS
     while not _answers(address):
         if process.poll() is not None or time.monotonic() > deadline:

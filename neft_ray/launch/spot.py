@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +23,9 @@ from typing import Any
 
 import requests
 
+from neft_ray.launch.detached import HOME
+from neft_ray.launch.detached import start as start_detached
+
 logger = logging.getLogger(__name__)
 AWS_SERVICE = "http://169.254.169.254/latest"
 GOOGLE_SERVICE = "http://169.254.169.254/computeMetadata/v1/instance"
@@ -31,7 +33,7 @@ POLL_SECONDS = 2.0
 TIMEOUT_SECONDS = 2.0
 TOKEN_SECONDS = 300
 GOOGLE_GRACE_SECONDS = 30.0
-LOG_FILE = Path("~/.neft_ray/spot.log").expanduser()
+LOG_FILE = HOME / "spot.log"
 TOKEN_FILE = Path("~/.ray/auth_token").expanduser()
 """Of Ray; where there is one, its processes ask for it."""
 
@@ -88,16 +90,10 @@ def start(market: str, head: str, with_advice: bool) -> None:
         head: Address and port of the cluster's Ray.
         with_advice: See `aws_notice`.
     """
-    LOG_FILE.parent.mkdir(mode=0o700, exist_ok=True)
-    with LOG_FILE.open("ab") as log:
-        subprocess.Popen(
-            [sys.executable, "-m", "neft_ray.launch.spot", market, head, str(int(with_advice))],
-            env=os.environ | ({"RAY_AUTH_MODE": "token"} if TOKEN_FILE.exists() else {}),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    with_token = {"RAY_AUTH_MODE": "token"} if TOKEN_FILE.exists() else {}
+    arguments = (market, head, str(int(with_advice)))
+    environment = os.environ | with_token
+    start_detached(__name__, *arguments, log_file=LOG_FILE, environment=environment)
 
 
 def watch(market: str, head: str, with_advice: bool) -> None:

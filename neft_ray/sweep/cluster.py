@@ -34,6 +34,7 @@ ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
 }
 BOOTSTRAP_FILE = Path("~/ray_bootstrap_config.yaml").expanduser()
+"""The cluster file, which `ray up` leaves on the head, where drivers run."""
 ASK_SECONDS = 10
 
 
@@ -57,7 +58,7 @@ class Cluster:
     machines: tuple[Machine, ...]
     node: str = ""
     """The resource that only this process's own node has."""
-    is_own: bool = True
+    is_own: bool = False
     """Started for this process, on this machine."""
     grows: bool = False
     """It may grow further than it is known to."""
@@ -141,9 +142,12 @@ def ray_cluster(address: str | None) -> Iterator[Cluster]:
         names = [str(name) for name in here if name.startswith("node:")]
         name = next(name for name in names if not name.startswith("node:__"))
         there = [_machine(node["Resources"]) for node in nodes]
-        is_own = address == LOCAL
-        grown = tuple(there) if is_own else _grown(there)
-        yield Cluster(grown, name, is_own, grows=not is_own and grown == tuple(there) and _grows())
+        if address == LOCAL:
+            yield Cluster(tuple(there), name, is_own=True)
+        elif BOOTSTRAP_FILE.exists():
+            yield Cluster(_grown(there), name)
+        else:
+            yield Cluster(tuple(there), name, grows=_grows())
     finally:
         ray.shutdown()
 
@@ -155,10 +159,8 @@ def _machine(resources: Mapping[str, float]) -> Machine:
 def _grown(machines: Sequence[Machine]) -> tuple[Machine, ...]:
     """Return the machines of a cluster when it has grown as far as its file lets it.
 
-    `ray up` leaves the file on the head, where drivers run.
+    A file may leave it to each machine to say what it has; so those that are there count too.
     """
-    if not BOOTSTRAP_FILE.exists():
-        return tuple(machines)
     config = yaml.safe_load(BOOTSTRAP_FILE.read_text())
     kinds = sorted(config["available_node_types"].values(), key=lambda k: -k.get("priority", 0))
     grown = [

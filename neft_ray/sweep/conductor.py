@@ -117,7 +117,7 @@ class Conductor:
         self.postpone(number)
 
     def move(self, number: int, reason: str) -> None:
-        """Note that a trial left its machine; it goes on where it was."""
+        """Note that a trial left its machine; it goes on from the step that it left at."""
         self._write("move", trial=number, reason=reason)
         self.postpone(number)
 

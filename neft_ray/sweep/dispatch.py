@@ -19,6 +19,7 @@ from neft_ray.order import Order
 from neft_ray.run_directory import RunDirectory, trial_name
 from neft_ray.sweep.conductor import Conductor
 from neft_ray.sweep.happened import Happened
+from neft_ray.sweep.health import given_up
 from neft_ray.sweep.retention import Retention
 from neft_ray.sweep.roster import Roster
 from neft_ray.sweep.slot import unpack
@@ -94,6 +95,8 @@ class Dispatcher(Unpickled, FIFOScheduler):  # type: ignore[misc]
         if number is not None:
             record = self._conductor.records[number]
             self._crashed(record, "its slot could not be kept alive; see driver.log")
+        self._conductor.hold(*self._roster.manned)
+        self.start_trials()
 
     def start_trials(self) -> None:
         """Start trials in idle slots, and wake others while there are more."""
@@ -140,11 +143,10 @@ class Dispatcher(Unpickled, FIFOScheduler):  # type: ignore[misc]
 
     def _crashed(self, record: TrialRecord, reason: str) -> None:
         logger.warning("trial %d: %s", record.number, reason)
-        if record.num_crashes < self._max_failures:
-            self._conductor.crash(record.number, reason)
+        if why := given_up(record, self._max_failures, reason):
+            self._end(record.number, FAILED, why)
         else:
-            reason = f"its workers died {record.num_crashes + 1} times, at last: {reason}"
-            self._end(record.number, FAILED, reason)
+            self._conductor.crash(record.number, reason)
 
     def _end(self, number: int, status: str, reason: str) -> None:
         self._conductor.end(number, status, reason)

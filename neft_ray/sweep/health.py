@@ -6,6 +6,19 @@ from neft_ray.config.sweep import HealthConfig
 from neft_ray.journal import DIVERGED, STOPPED, TrialRecord
 
 
+def given_up(record: TrialRecord, max_failures: int, reason: str) -> str:
+    """Return why a trial whose workers died once more is given up; empty where it goes on.
+
+    Args:
+        record: The trial, without this crash.
+        max_failures: How often its workers may die.
+        reason: Of this crash.
+    """
+    if record.num_crashes < max_failures:
+        return ""
+    return f"its workers died {record.num_crashes + 1} times, at last: {reason}"
+
+
 def ailment(config: HealthConfig, record: TrialRecord, loss: float) -> tuple[str, str] | None:
     """Return status and reason of a trial that is to stop at a report; None for a sound one.
 

@@ -17,6 +17,7 @@ from neft_ray.journal import (
 from neft_ray.journal import apply as apply_event
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.driver import DataCache, Observer, prepare_order
+from neft_ray.sweep.health import given_up
 from neft_ray.sweep.worker_group import group_for
 
 
@@ -56,11 +57,10 @@ def train_single(
             for happened in group.run(order):
                 step, metrics = happened.step, happened.metrics
                 if happened.kind == "crash":
-                    write("crash", reason=happened.reason)
-                    if record.num_crashes > config.sweep.max_failures:
-                        reason = f"its workers died {record.num_crashes} times, at last: "
-                        status, reason = FAILED, reason + happened.reason
+                    if reason := given_up(record, config.sweep.max_failures, happened.reason):
+                        status = FAILED
                         break
+                    write("crash", reason=happened.reason)
                 elif happened.kind == "report" and step > record.last_step:
                     write("report", step=step, metrics=metrics, decision=CONTINUE)
                     observer.reported(record)

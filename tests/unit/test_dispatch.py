@@ -139,10 +139,16 @@ def test_workers_that_die_after_their_trial_was_stopped_change_nothing(sweep):
     assert sweep.given(0)[-1] == [1]
 
 
-def test_of_a_slot_that_is_given_up_another_one_takes_the_trial(sweep):
+@pytest.mark.parametrize("is_idle", [True, False])
+def test_of_a_slot_that_is_given_up_another_one_takes_the_trial(sweep, is_idle):
     sweep.happen(0, "came")
+    if is_idle:
+        sweep.dispatcher.is_stopping = True
+        sweep.happen(1, "came")
+        sweep.dispatcher.is_stopping = False
     trial = SimpleNamespace(config={"slot": 0}, should_recover=lambda: False)
     sweep.dispatcher.on_trial_error(None, trial)
-    sweep.happen(1, "came")
+    if not is_idle:
+        sweep.happen(1, "came")
     assert sweep.given(1) == [[0]]
     assert "could not be kept alive" in sweep.events("crash")[0]["reason"]

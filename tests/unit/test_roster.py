@@ -23,6 +23,14 @@ def boxes():
     return [Box(), Box(), Box()]
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that a test sets."""
+    now = [0.0]
+    monkeypatch.setattr(roster.time, "monotonic", lambda: now[0])
+    return now
+
+
 def happen(to, slot, kind, is_idle=False):
     to.note(slot, Happened(1, kind, is_idle=is_idle, num_workers=2))
 
@@ -75,16 +83,14 @@ def test_the_trial_of_a_slot_that_is_struck_off_is_told(boxes):
     assert found.manned == (0, 0)
 
 
-def test_idle_slots_rest_where_that_is_wanted_and_are_woken_again(boxes, monkeypatch):
-    now = [100.0]
-    monkeypatch.setattr(roster.time, "monotonic", lambda: now[0])
+def test_idle_slots_rest_where_that_is_wanted_and_are_woken_again(boxes, clock):
     found = Roster(boxes, 60.0)
     found.wake(1)
     happen(found, 0, "came", is_idle=True)
-    now[0] = 159.0
+    clock[0] = 59.0
     found.rest(0)
     assert found.first_idle == 0
-    now[0] = 161.0
+    clock[0] = 61.0
     found.rest(1)
     assert found.first_idle is None and boxes[0].told == ["wake", "rest"]
     happen(found, 0, "went")
@@ -93,28 +99,24 @@ def test_idle_slots_rest_where_that_is_wanted_and_are_woken_again(boxes, monkeyp
     assert woken(boxes) == [0, 1, 2]
 
 
-def test_idle_slots_stay_where_nothing_is_gained(boxes, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(roster.time, "monotonic", lambda: now[0])
+def test_idle_slots_stay_where_nothing_is_gained(boxes, clock):
     found = Roster(boxes, None)
     found.wake(1)
     happen(found, 0, "came", is_idle=True)
-    now[0] = 10.0**6
+    clock[0] = 10.0**6
     found.rest(0)
     assert found.first_idle == 0
 
 
-def test_slots_that_wait_for_workers_nobody_needs_any_more_rest(boxes, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(roster.time, "monotonic", lambda: now[0])
+def test_slots_that_wait_for_workers_nobody_needs_any_more_rest(boxes, clock):
     found = Roster(boxes, 60.0)
     found.wake(3)
     happen(found, 0, "came", is_idle=True)
     found.give(0, 1)
-    now[0] = 50.0
+    clock[0] = 50.0
     found.rest(0)
     assert woken(boxes) == [0, 1, 2], "they may come any moment"
-    now[0] = 61.0
+    clock[0] = 61.0
     found.rest(2)
     assert woken(boxes) == [0, 1, 2], "as many trials wait"
     found.rest(1)

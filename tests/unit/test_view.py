@@ -42,6 +42,6 @@ def test_what_libraries_say_is_shown_as_it_is():
     names = {"arm": "treatment", "phase": "search", "values": {}, "seed": 0}
     record = TrialRecord(0, num_steps=10, started=0.0, **names)
     record.status, record.reason = "failed", "died: [/a/path.cc:129] reset by [bold]peer"
-    console = Console(file=StringIO(), width=200)
+    console = Console(file=StringIO(), width=200, markup=False)
     console.print(trials_table([record]))
     assert record.reason in console.file.getvalue()
