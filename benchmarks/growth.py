@@ -20,7 +20,7 @@ from statistics import median
 from torch.multiprocessing.spawn import start_processes
 
 from benchmarks.common import Arguments, Row, finish, higher_is_better, lower_is_better, parser
-from benchmarks.plays import play_ours
+from benchmarks.plays import FREE_SWEEP, play_ours
 from benchmarks.scale import KINDS, config_of, replay
 from benchmarks.synthetic import random_data, training, workers, write_llama
 from neft_ray.cores import use_cores
@@ -28,22 +28,6 @@ from neft_ray.cores import use_cores
 TOKENS_PER_STEP = 4096
 SIZES = {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 4}
 NUM_TRIALS, SETTLED = 50, 10
-SLOT_SWEEP = """
-name: slot
-storage: {storage}
-model: {{path: "builtin:base"}}
-data: {{train: "builtin:tales", template: question, max_length_tokens: 192, max_rows: 64}}
-batch: {{size_examples: 16, micro_tokens: 4096}}
-training: {{epochs: 1, eval_every_steps: 2, train_loss_rows: 0}}
-sweep:
-  space: {{noise.alpha: {{uniform: [0, 20]}}}}
-  searcher: {{kind: random}}
-  scheduler: {{kind: none}}
-  num_trials: {num}
-  control: null
-  finalists: {{num: 0}}
-  slots: 1
-"""
 
 
 @dataclass(frozen=True)
@@ -146,7 +130,7 @@ def driver() -> list[Panel]:
 def memory() -> Panel:
     """Return the plot of a worker's memory."""
     with tempfile.TemporaryDirectory() as folder:
-        text = SLOT_SWEEP.format(storage=folder, num=NUM_TRIALS)
+        text = FREE_SWEEP.format(storage=folder, num=NUM_TRIALS, slots=1, epochs=1, every=2)
         play = play_ours(text, Path(folder))
     ends = sorted(times[-1] for times in play.steps.values())
     megabytes = {}

@@ -11,9 +11,8 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,16 +20,18 @@ from typing import Any
 
 import psutil
 import ray
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from ray.cluster_utils import Cluster
-from werkzeug.serving import make_server
 
 from benchmarks.common import Row, arguments, finish, lower_is_better
+from benchmarks.plays import FREE_SWEEP
 from neft_ray.journal import read_events
 from neft_ray.run_directory import find_runs
+from tests.unit.bucket_server import Faulty, s3_server
 
 SLOTS, NODES = (1, 8), (8, 64)
 WATCHED_SECONDS = 20.0
+EVERY = 12
+"""Steps between reports."""
 MB = 1e6
 GROUPS = {
     "ray::Slot": "slot",
@@ -41,22 +42,6 @@ GROUPS = {
     "gcs_server": "gcs",
     "raylet/raylet": "raylet",
 }
-SWEEP = """
-name: head
-storage: {storage}
-model: {{path: "builtin:base"}}
-data: {{train: "builtin:tales", template: question, max_rows: 64}}
-batch: {{size_examples: 16, micro_tokens: 2048}}
-training: {{epochs: {epochs}, eval_every_steps: 12, train_loss_rows: 0}}
-sweep:
-  space: {{noise.alpha: {{uniform: [0, 20]}}}}
-  searcher: {{kind: random}}
-  scheduler: {{kind: none}}
-  num_trials: {num}
-  control: null
-  finalists: {{num: 0}}
-  slots: {num}
-"""
 Use = dict[str, tuple[float, float, int]]
 """Bytes, processor seconds per second and processes, by group."""
 
@@ -96,7 +81,10 @@ def sweep(
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": num_slots})
     file = folder / "sweep.yaml"
     storage = environment.pop("storage", str(folder))
-    file.write_text(SWEEP.format(storage=storage, num=num_slots, epochs=epochs))
+    text = FREE_SWEEP.format(
+        storage=storage, num=num_slots, slots=num_slots, epochs=epochs, every=EVERY
+    )
+    file.write_text(text)
     command = [sys.executable, "-m", "neft_ray.cli", "sweep", str(file)]
     with (folder / "output.txt").open("w") as output:
         process = subprocess.Popen(
@@ -135,36 +123,17 @@ def of_nodes(num_nodes: int) -> Use:
 
 def of_store() -> tuple[float, float]:
     """Return the requests to a store per report, with its checkpoint, and per trial beside them."""
-    counts: Counter[str] = Counter()
-    application = DomainDispatcherApplication(create_backend_app)
-
-    def counting(environ: dict[str, Any], start: Any) -> Any:
-        counts[environ["REQUEST_METHOD"]] += 1
-        return application(environ, start)
-
-    server = make_server("127.0.0.1", 0, counting, threaded=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_REGION": "us-east-1",
-    }
-    totals = []
-    os.environ.update(address)
-    import boto3
-
-    boto3.client("s3").create_bucket(Bucket="head")
-    for epochs in (8, 24):  # 2 and 6 reports
-        with tempfile.TemporaryDirectory() as name:
-            scratch = {"NEFT_RAY_SCRATCH": name, "storage": f"s3://head/{epochs}"}
-            before = sum(counts.values())
-            with sweep(Path(name), 1, epochs, **scratch) as process:
-                process.wait()
-            (run,) = Path(name).rglob("journal.jsonl")
-            num = sum(event["event"] == "report" for event in read_events(run))
-            totals.append((num, sum(counts.values()) - before))
-    server.shutdown()
+    app, totals = Faulty(), []
+    with s3_server(app) as bucket:
+        for epochs in (8, 24):  # 2 and 6 reports
+            with tempfile.TemporaryDirectory() as name:
+                scratch = {"NEFT_RAY_SCRATCH": name, "storage": f"{bucket}/{epochs}"}
+                before = app.num_requests
+                with sweep(Path(name), 1, epochs, **scratch) as process:
+                    process.wait()
+                (run,) = Path(name).rglob("journal.jsonl")
+                num = sum(event["event"] == "report" for event in read_events(run))
+                totals.append((num, app.num_requests - before))
     (few, fewer), (many, more) = totals
     per_report = (more - fewer) / (many - few)
     return per_report, fewer - few * per_report

@@ -23,6 +23,23 @@ from neft_ray.sweep.driver import DataCache
 POLL_SECONDS = 0.25
 WORKER = "ray::RayTrain"
 """How the name of a Ray Train worker's process begins; the kernel keeps 15 letters."""
+FREE_SWEEP = """
+name: free
+storage: {storage}
+model: {{path: "builtin:base"}}
+data: {{train: "builtin:tales", template: question, max_length_tokens: 192, max_rows: 64}}
+batch: {{size_examples: 16, micro_tokens: 4096}}
+training: {{epochs: {epochs}, eval_every_steps: {every}, train_loss_rows: 0}}
+sweep:
+  space: {{noise.alpha: {{uniform: [0, 20]}}}}
+  searcher: {{kind: random}}
+  scheduler: {{kind: none}}
+  num_trials: {num}
+  control: null
+  finalists: {{num: 0}}
+  slots: {slots}
+"""
+"""The text of a sweep whose trials are all alike but for α."""
 Report = tuple[float, float]
 """Time and held-out loss."""
 Steps = Mapping[str, list[float]]

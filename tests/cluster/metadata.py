@@ -1,20 +1,24 @@
 """What a machine of AWS finds at 169.254.169.254, version 2: python -m tests.cluster.metadata FILE.
 
-There is a notice as soon as the file exists. Who asks without a session token is refused.
+There is a notice as soon as the file exists. Who asks without a session token is refused, and by
+Google's paths who does not name Google.
 """
 
 import http.server
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 ADDRESS = "169.254.169.254"
 TOKEN = "a-session-token"
+NOTICE = "/latest/meta-data/spot/instance-action"
 
 
 class Service(http.server.BaseHTTPRequestHandler):
-    """Answers as the service does."""
+    """Answers as the services do."""
 
-    notice: Path
+    known: Callable[[str], str | None]
+    """What there is to know, by path."""
 
     def do_PUT(self):
         """Begin a session."""
@@ -25,11 +29,12 @@ class Service(http.server.BaseHTTPRequestHandler):
         self._answer(200 if is_asked_well else 400, TOKEN)
 
     def do_GET(self):
-        """Tell of the notice, if there is one."""
-        if self.headers.get("X-aws-ec2-metadata-token") != TOKEN:
+        """Tell what is known."""
+        of_google = self.headers.get("Metadata-Flavor") == "Google"
+        if not of_google and self.headers.get("X-aws-ec2-metadata-token") != TOKEN:
             self._answer(401)
-        elif self.path == "/latest/meta-data/spot/instance-action" and self.notice.exists():
-            self._answer(200, self.notice.read_text())
+        elif (text := type(self).known(self.path)) is not None:
+            self._answer(200, text)
         else:
             self._answer(404)
 
@@ -44,5 +49,8 @@ class Service(http.server.BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    Service.notice = Path(sys.argv[1])
+    file = Path(sys.argv[1])
+    Service.known = staticmethod(
+        lambda path: file.read_text() if path == NOTICE and file.exists() else None
+    )
     http.server.ThreadingHTTPServer((ADDRESS, 80), Service).serve_forever()

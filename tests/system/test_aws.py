@@ -7,10 +7,11 @@ import boto3
 import pytest
 import yaml
 
-from neft_ray.config.cluster import load_cluster
 from neft_ray.launch import aws as checks
 from neft_ray.launch.cluster_checks import file_findings
 from tests.unit.bucket_server import aws
+from tests.unit.cluster_files import changed
+from tests.unit.cluster_files import told as told_of
 
 CLUSTERS = Path(__file__).parents[2] / "clusters"
 ADDRESS = "203.0.113.7/32"
@@ -64,20 +65,7 @@ def machines(account, tmp_path_factory):
 
 
 def told(file):
-    cluster = load_cluster(file)
-    findings = [
-        *file_findings(cluster),
-        *checks.key_findings(cluster),
-        *checks.account_findings(cluster),
-    ]
-    return [str(problem).removeprefix(f"{file}:") for problem in cluster.places.problems(findings)]
-
-
-def changed(file, old, new):
-    text = file.read_text()
-    assert old in text
-    file.write_text(text.replace(old, new, 1))
-    return file
+    return told_of(file, file_findings, checks.key_findings, checks.account_findings)
 
 
 def test_only_ssh_from_one_address_comes_in(machines):

@@ -15,6 +15,8 @@ from neft_ray.launch.cluster_checks import file_findings
 from neft_ray.launch.doctor import examine
 from neft_ray.launch.ssh import Head
 from tests.system.google_api import NETWORK, SSH, TOKEN, Google
+from tests.unit.cluster_files import changed
+from tests.unit.cluster_files import told as told_of
 
 SHIPPED = Path(__file__).parents[2] / "clusters/gcp.yaml"
 
@@ -70,17 +72,7 @@ def up(file, google):
 
 
 def told(file):
-    cluster = load_cluster(file)
-    findings = [*file_findings(cluster), *checks.key_findings(cluster)]
-    findings += checks.account_findings(cluster)
-    return [str(problem).removeprefix(f"{file}:") for problem in cluster.places.problems(findings)]
-
-
-def changed(file, old, new):
-    text = file.read_text()
-    assert old in text
-    file.write_text(text.replace(old, new, 1))
-    return file
+    return told_of(file, file_findings, checks.key_findings, checks.account_findings)
 
 
 def test_rays_own_checks_take_the_file():

@@ -1,18 +1,18 @@
 """A real S3 server for tests, some of whose answers fail, are late or are cut off."""
 
-import itertools
 import logging
 import os
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import boto3
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import BaseWSGIServer, make_server
 
 NAME = "neft-test"
 LATE_SECONDS = 2.0
@@ -26,16 +26,18 @@ class Faulty:
         self._app = DomainDispatcherApplication(create_backend_app)
         self._error_every, self._late_every = error_every, late_every
         self._cut_every = cut_every
-        self._numbers = itertools.count(1)
-        self.num_faults = 0
+        self._counting = threading.Lock()
+        self.num_requests = self.num_faults = 0
         self.is_well = False
         """While true, nothing fails."""
 
-    def __call__(self, environ, start_response):
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
         """Answer one request."""
         if self.is_well:
             return self._app(environ, start_response)
-        number = next(self._numbers)
+        with self._counting:
+            self.num_requests += 1
+            number = self.num_requests
         if self._late_every and number % self._late_every == 0:
             self.num_faults += 1
             time.sleep(LATE_SECONDS)
@@ -50,7 +52,7 @@ class Faulty:
         return answer
 
 
-def serve(app: Faulty, host: str = "127.0.0.1", port: int = 0):
+def serve(app: Faulty, host: str = "127.0.0.1", port: int = 0) -> BaseWSGIServer:
     """Return a server that is not yet running."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     return make_server(host, port, app, threaded=True)

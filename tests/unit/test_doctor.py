@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from neft_ray.config.cluster import load_cluster
 from neft_ray.launch import cluster_checks, doctor, probe
 from neft_ray.launch.ssh import Head
+from tests.unit.cluster_files import changed
+from tests.unit.cluster_files import told as told_of
 
 SHIPPED = Path(__file__).parents[2] / "clusters/onprem.yaml"
 
@@ -30,16 +31,7 @@ def filled(tmp_path, monkeypatch):
 
 
 def told(file):
-    cluster = load_cluster(file)
-    findings = [*cluster_checks.file_findings(cluster), *cluster_checks.findings_here(cluster)]
-    return [str(problem).replace(f"{file}:", "") for problem in cluster.places.problems(findings)]
-
-
-def changed(file, old, new):
-    text = file.read_text()
-    assert text.count(old) == 1
-    file.write_text(text.replace(old, new))
-    return file
+    return told_of(file, cluster_checks.file_findings, cluster_checks.findings_here)
 
 
 def line_of(file, text):

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import pytest
 
 from neft_ray.launch import spot
+from tests.cluster.metadata import NOTICE, Service
 
-NOTICE = {"/latest/meta-data/spot/instance-action": '{"action": "stop", "time": "%s"}'}
 ADVICE = {"/latest/meta-data/events/recommendations/rebalance": '{"noticeTime": "x"}'}
 AT = "2026-11-27T08:22:00Z"
 
@@ -19,31 +19,7 @@ def service(monkeypatch):
     """A metadata service; yields what it knows, by path."""
     known = {}
 
-    class Service(http.server.BaseHTTPRequestHandler):
-        def do_PUT(self):
-            given = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds")
-            self.answer(200 if given else 400, f"session of {given}")
-
-        def do_GET(self):
-            is_aws = self.path.startswith("/latest/")
-            header = "X-aws-ec2-metadata-token" if is_aws else "Metadata-Flavor"
-            wanted = f"session of {spot.TOKEN_SECONDS}" if is_aws else "Google"
-            if self.headers.get(header) != wanted:
-                self.answer(401)
-            elif self.path in known:
-                self.answer(200, known[self.path])
-            else:
-                self.answer(404)
-
-        def answer(self, status, text=""):
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(text)))
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *args):
-            pass
-
+    monkeypatch.setattr(Service, "known", staticmethod(known.get), raising=False)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Service)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setattr(spot, "POLL_SECONDS", 0.01)
@@ -61,7 +37,7 @@ def test_without_word_a_machine_stays(service):
 
 
 def test_a_notice_says_when_the_machine_is_taken_away(service):
-    service |= {path: text % AT for path, text in NOTICE.items()}
+    service[NOTICE] = f'{{"action": "stop", "time": "{AT}"}}'
     found = spot.aws_notice(False)
     assert found == spot.Notice(f"spot stop at {AT}", found.at)
     assert datetime.fromtimestamp(found.at, UTC) == datetime(2026, 11, 27, 8, 22, tzinfo=UTC)

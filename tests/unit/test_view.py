@@ -1,12 +1,13 @@
 """The live view: what it says of a trial's values."""
 
-from io import StringIO
+import json
 
 import pytest
-from rich.console import Console
 
-from neft_ray.cli.view import describe_values, trials_table
+from neft_ray.cli import main
+from neft_ray.cli.view import describe_values
 from neft_ray.journal import TrialRecord
+from tests.unit.report_runs import SyntheticRun
 
 ALPHA, RATE = "noise.alpha", "optimizer.learning_rate"
 
@@ -38,10 +39,17 @@ def test_values_are_named_briefly_with_what_changed_on_the_way(values, text):
     assert describe_values(record) == text
 
 
-def test_what_libraries_say_is_shown_as_it_is():
-    names = {"arm": "treatment", "phase": "search", "values": {}, "seed": 0}
-    record = TrialRecord(0, num_steps=10, started=0.0, **names)
-    record.status, record.reason = "failed", "died: [/a/path.cc:129] reset by [bold]peer"
-    console = Console(file=StringIO(), width=200, markup=False)
-    console.print(trials_table([record]))
-    assert record.reason in console.file.getvalue()
+def test_what_libraries_say_is_shown_as_it_is(tmp_path, monkeypatch, capsys):
+    run = SyntheticRun(tmp_path / "run")
+    run.trial(select=(4.0, 3.5, 3.6, 3.7))
+    run.done()
+    reason = "died: [/a/path.cc:129] reset by [bold]peer"
+    end = {"event": "end", "trial": 0, "status": "failed", "reason": reason, "time": 1.0}
+    with (tmp_path / "run/journal.jsonl").open("a") as file:
+        file.write(json.dumps(end) + "\n")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("sys.argv", ["neft-ray", "status", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert reason in capsys.readouterr().out
