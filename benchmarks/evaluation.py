@@ -33,9 +33,10 @@ from benchmarks.common import (
 from benchmarks.rows import Rows, labelled
 from benchmarks.throughput import THREADS, Task, tasks
 from benchmarks.trainers import load
+from neft_ray.config.evaluation import REPETITION_PENALTY
 from neft_ray.cores import use_cores
 from neft_ray.data.split import Split
-from neft_ray.generate import REPETITION_PENALTY, answer_rows
+from neft_ray.generate import answer_rows
 from neft_ray.generate.answers import prompt_tokens
 from neft_ray.strategy.base import Engine
 from neft_ray.strategy.models import BaseModels

@@ -93,7 +93,8 @@ class SearchConfig(Section):
     warm: bool = True
     """Keep a slot's workers between trials; false starts new processes for each trial."""
     keep_checkpoints: Count = 3
-    """Best checkpoints kept over the whole sweep, beside the latest of every live trial."""
+    """Best checkpoints kept over the whole sweep, beside the best of each arm and the latest of
+    every live trial."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """How often a trial is started again from its checkpoint after a crash."""
 

@@ -26,8 +26,8 @@ class DiskNeed:
 
     Attributes:
         checkpoint: Of one checkpoint.
-        num_checkpoints: How many lie there at once: the best, and of every trial that runs or
-            waits the latest and the one that is being written.
+        num_checkpoints: How many lie there at once: the best, one
+            of each arm at least, and of every trial that runs or waits the latest and the one that is being written.
         models: The exported best model, its copy in MLflow, and a new one before it replaces it.
     """
 
@@ -56,7 +56,8 @@ def disk_need(
     half = config.model.dtype != "float32"
     model = num_elements * (FLOAT / 2 if half else FLOAT)
     copies = 2 + Address.of(config.mlflow.uri, here(config.storage)).is_database
-    num = config.sweep.keep_checkpoints + 2 * slots + num_waiting(config, plan)
+    kept = config.sweep.keep_checkpoints + len(config.sweep.arms) - 1
+    num = kept + 2 * slots + num_waiting(config, plan)
     return DiskNeed(checkpoint_bytes(config, num_trained), num, model * copies)
 
 

@@ -1,11 +1,10 @@
 """Generation: one streamed answer for a person, or answers to held-out rows to be measured."""
 
 from neft_ray.generate.answers import Answer, answer_rows
-from neft_ray.generate.chat import REPETITION_PENALTY, Chat
+from neft_ray.generate.chat import Chat
 from neft_ray.generate.measure import measure_answers, measured
 
 __all__ = [
-    "REPETITION_PENALTY",
     "Answer",
     "Chat",
     "answer_rows",

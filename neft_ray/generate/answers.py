@@ -6,24 +6,21 @@ depend on the rows beside it, up to the rounding of floating-point numbers.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
+from neft_ray.config.evaluation import DecodingConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.data.split import Split
 from neft_ray.data.tokenized import TokenizedData
-from neft_ray.generate.chat import REPETITION_PENALTY
+from neft_ray.generate.decoding import Tokens, Writer, context_of, end_tokens
 from neft_ray.model import load_tokenizer
 from neft_ray.strategy.base import Engine
 
 ROWS_AT_ONCE = 16
-Tokens = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,6 @@ class Answer:
     """False: cut off at the longest length allowed."""
 
 
-@torch.no_grad()
 def answer_rows(engine: Engine, data: TokenizedData, config: TrialConfig, num: int) -> list[Answer]:
     """Answer the first `num` rows of the report split; all ranks call this and share the rows.
 
@@ -53,15 +49,16 @@ def answer_rows(engine: Engine, data: TokenizedData, config: TrialConfig, num: i
     rows = data.rows(Split.REPORT)[:num].tolist()
     tokenizer = load_tokenizer(config.model)
     model: Any = engine.plain.model
-    context = getattr(model.config, "max_position_embeddings", sys.maxsize)
-    room = context - max((len(prompt_tokens(data, row)) for row in rows), default=0)
+    room = context_of(model) - max((len(prompt_tokens(data, row)) for row in rows), default=0)
     max_tokens = max(1, min(config.data.max_length_tokens, room))
-    ends = _end_tokens(model, tokenizer)
+    ends = end_tokens(model, tokenizer)
+    decoding = DecodingConfig(max_new_tokens=max_tokens)
+    writer = Writer(engine.plain, engine.device, ends, decoding, engine.world > 1)
     engine.module.eval()
     mine: list[Answer] = []
     for batch in _batches(rows, engine.rank, engine.world):
         prompts = [prompt_tokens(data, row) for row in batch]
-        found = _generate(engine, prompts, ends, max_tokens)
+        found = writer.write(prompts)
         for row, prompt, tokens in zip(batch, prompts, found, strict=True):
             has_ended = bool(np.isin(tokens[-1:], ends).any())
             answer = Answer(
@@ -101,41 +98,6 @@ def _reference(data: TokenizedData, row: int) -> Tokens:
     length = int(np.append(is_answer[first:], False).argmin())
     tokens = data.tokens[start + first : start + first + length]
     return np.asarray(tokens, dtype=np.int64)
-
-
-def _generate(
-    engine: Engine, prompts: Sequence[Tokens], ends: Sequence[int], max_tokens: int
-) -> list[Tokens]:
-    """Return each prompt's continuation, the end-of-text token included where there is one."""
-    longest = max(map(len, prompts))
-    # A token of the prompt itself pads: the repetition penalty knows every token it meets, and
-    # must not hold padding against a row that has more of it than another.
-    tokens = torch.tensor([[row[0]] * (longest - len(row)) + row.tolist() for row in prompts])
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in prompts])
-    generated = engine.plain.generate(
-        input_ids=tokens.to(engine.device),
-        attention_mask=mask.to(engine.device),
-        max_new_tokens=max_tokens,
-        do_sample=False,
-        num_beams=1,
-        use_cache=True,
-        repetition_penalty=REPETITION_PENALTY,
-        eos_token_id=list(ends),
-        pad_token_id=ends[0],
-        synced_gpus=engine.world > 1,  # a forward may be a collective: all go on until all end
-    )
-    return [_until_end(row[longest:].cpu().numpy(), ends) for row in generated]
-
-
-def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
-    known = model.generation_config.eos_token_id
-    listed = known if isinstance(known, list) else [] if known is None else [known]
-    return list(dict.fromkeys([tokenizer.eos_token_id, *listed]))
-
-
-def _until_end(tokens: Tokens, ends: Sequence[int]) -> Tokens:
-    at_end = np.isin(tokens, ends)
-    return tokens[: int(at_end.argmax()) + 1] if at_end.any() else tokens
 
 
 def _text(tokenizer: Any, tokens: Tokens) -> str:

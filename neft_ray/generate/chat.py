@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from neft_ray.config.evaluation import REPETITION_PENALTY
 from neft_ray.config.trial import ModelConfig
 from neft_ray.data.formats import Turn
 from neft_ray.data.templates import Template
 from neft_ray.errors import bad_input
+from neft_ray.generate.decoding import context_of
 from neft_ray.model import load_model, load_tokenizer
-
-REPETITION_PENALTY = 1.2  # as in the paper, with greedy decoding
 
 
 class Chat:
@@ -53,7 +52,7 @@ class Chat:
             return_token_type_ids=False,
             verbose=False,
         )
-        context = getattr(self._model.config, "max_position_embeddings", sys.maxsize)
+        context = context_of(self._model)
         room = context - encoded["input_ids"].shape[1]
         if room < 1:
             what = f"leaves no room for an answer in the model's context of {context} tokens"

@@ -1,4 +1,4 @@
-"""Which checkpoints of a sweep stay on disk: the best few overall, the latest of live trials."""
+"""Which checkpoints of a sweep stay: the best few, each arm's best, the latest of live trials."""
 
 from __future__ import annotations
 
@@ -60,18 +60,21 @@ def worth_keeping(
 ) -> tuple[set[Key], set[Key]]:
     """Return which checkpoints stay, and the best among them.
 
-    The best of all trials stay, and the latest of live ones.
+    The best of all trials stay, the best of each arm, so that they can be set side by side, and
+    the latest of live ones.
 
     Args:
         records: All trials of a run.
         existing: Number of the trial and step of every checkpoint.
-        keep_best: How many of the best.
+        keep_best: How many of the best over all arms; 0: none, of any arm.
     """
     numbers = {number for number, _ in existing}
     reported = {(n, r.step): r.metrics["select_loss"] for n in numbers for r in records[n].reports}
     losses = {key: reported.get(key, math.inf) for key in existing}
     finite = [key for key, loss in losses.items() if math.isfinite(loss)]
-    best = set(sorted(finite, key=lambda key: (losses[key], key))[:keep_best])
+    ranked = sorted(finite, key=lambda key: (losses[key], key))
+    best_of_arms = {records[number].arm: (number, step) for number, step in reversed(ranked)}
+    best = {*ranked[:keep_best], *best_of_arms.values()} if keep_best else set()
     keep = set(best)
     for number, step in existing:
         record = records[number]

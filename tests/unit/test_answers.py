@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from neft_ray.config.evaluation import REPETITION_PENALTY, DecodingConfig
 from neft_ray.data.split import Split
 from neft_ray.errors import StorageError
-from neft_ray.generate import REPETITION_PENALTY, Answer, measure_answers, measured
+from neft_ray.generate import Answer, measure_answers, measured
 from neft_ray.generate import answers as module
 from neft_ray.generate.answers import answer_rows
+from neft_ray.generate.decoding import Writer
 from neft_ray.run_in_bucket import ANSWERS_FILE
 from tests.unit.trial_runs import build_engine, random_data, small_config
 
@@ -71,7 +73,8 @@ def test_padding_is_no_token_that_the_repetition_penalty_would_meet_first(engine
     monkeypatch.setattr(
         engine.plain, "generate", lambda **options: given.append(options) or options["input_ids"]
     )
-    module._generate(engine, [np.array([5, 6, 7]), np.array([8])], [2], 1)
+    writer = Writer(engine.plain, engine.device, [2], DecodingConfig(max_new_tokens=1))
+    writer.write([np.array([5, 6, 7]), np.array([8])])
     assert given[0]["input_ids"].tolist() == [[5, 6, 7], [8, 8, 8]]
     assert given[0]["attention_mask"].tolist() == [[1, 1, 1], [0, 0, 1]]
 

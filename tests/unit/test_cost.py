@@ -225,10 +225,10 @@ def test_a_checkpoint_is_as_large_as_predicted_from_the_configuration(strategy, 
 
 def test_the_best_and_the_live_checkpoints_count(tmp_path):
     config, plan = planned(f"storage={tmp_path}", "sweep.keep_checkpoints=3")
-    assert disk_need(config, plan, 100, 1000, slots=4).num_checkpoints == 3 + 8
+    assert disk_need(config, plan, 100, 1000, slots=4).num_checkpoints == 3 + 1 + 8
     halving = "sweep.scheduler={kind: halving, grace_steps: 10}"
     config, plan = planned(f"storage={tmp_path}", halving)
-    assert disk_need(config, plan, 100, 1000, slots=4).num_checkpoints == 3 + 8 + 8
+    assert disk_need(config, plan, 100, 1000, slots=4).num_checkpoints == 3 + 1 + 8 + 8
     remote, plan = planned("mlflow.uri=http://host", "model.dtype=bfloat16")
     assert disk_need(remote, plan, 100, 1000, slots=1).models == 2 * 2 * 1000
 
@@ -238,7 +238,7 @@ def test_a_storage_without_room_is_refused_with_a_remedy(tmp_path):
     need = disk_need(config, plan, 10**9, 10**9, slots=1)
     assert disk_problem(tmp_path, need, free=1e12) is None
     problem = disk_problem(tmp_path / "new", need, free=5e9)
-    assert "needs about 66.0 GB, and 5.0 GB are free" in str(problem)
+    assert "needs about 78.0 GB, and 5.0 GB are free" in str(problem)
     assert "neft-ray gc" in str(problem)
 
 

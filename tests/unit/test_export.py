@@ -8,9 +8,10 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from neft_ray.config.evaluation import REPETITION_PENALTY
 from neft_ray.errors import UserError
 from neft_ray.export import export_trial
-from neft_ray.generate import REPETITION_PENALTY, Chat
+from neft_ray.generate import Chat
 from neft_ray.journal import COMPLETED, CONTINUE, Report, TrialRecord
 from neft_ray.model import resolve_path
 from neft_ray.run_directory import create_run

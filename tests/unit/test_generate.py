@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM
 
+from neft_ray.config.evaluation import REPETITION_PENALTY
 from neft_ray.errors import UserError
-from neft_ray.generate import REPETITION_PENALTY, Chat
+from neft_ray.generate import Chat
 from neft_ray.model import resolve_path
 from neft_ray.noise import EmbeddingNoise
 

@@ -10,8 +10,19 @@ from neft_ray.sweep.retention import Retention, worth_keeping
 from neft_ray.train import stored
 
 
-def record_of(number):
-    return TrialRecord(number, "treatment", "search", {}, 0, 0.0, num_steps=100)
+def record_of(number, arm="treatment"):
+    return TrialRecord(number, arm, "search", {}, 0, 0.0, num_steps=100)
+
+
+def test_the_best_of_each_arm_stays_however_far_behind():
+    records = {
+        number: record_of(number, "control" if number > 1 else "treatment") for number in range(4)
+    }
+    for number, record in records.items():
+        record.reports.append(Report(10, {"select_loss": float(number)}, CONTINUE, 0.0))
+        record.status = "completed"
+    kept, best = worth_keeping(records, {(number, 10) for number in records}, keep_best=1)
+    assert kept == best == {(0, 10), (2, 10)}
 
 
 def write(run, number, step):

@@ -1,0 +1,1 @@
+"""Evaluation of trained models: sets of prompts, replies on disk, what is measured on them."""

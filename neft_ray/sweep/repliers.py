@@ -1,0 +1,142 @@
+"""Workers that answer prompts: a Ray Train worker group whose replies come as they are written."""
+
+from __future__ import annotations
+
+import os
+import threading
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from neft_ray.config.evaluation import EvaluationConfig
+from neft_ray.errors import UserError
+from neft_ray.generate.replies import Prompt, Reply
+from neft_ray.sweep.worker_group import SECRETS, WorkerGroupError
+from neft_ray.working_copy import here, pull
+
+Receive = Callable[[list[Reply]], None]
+POLL_SECONDS = 0.5
+MAX_FAILURES = 3
+"""How often the workers are started anew before an evaluation is given up."""
+
+
+class Collector:
+    """An actor through which replies come to the driver, on whatever machine they are written."""
+
+    def __init__(self, prompts: Sequence[Prompt], secrets: dict[str, str]) -> None:
+        self._left = {prompt.number: prompt for prompt in prompts}
+        self._secrets = secrets
+        self._fresh: list[Reply] = []
+        self._error: UserError | None = None
+
+    def begin(self) -> tuple[list[Prompt], dict[str, str]]:
+        """Return the prompts that have no reply yet, and what the workers' environment holds."""
+        return list(self._left.values()), self._secrets
+
+    def add(self, replies: list[Reply]) -> None:
+        """Take replies, each once."""
+        self._fresh += [reply for reply in replies if self._left.pop(reply.number, None)]
+
+    def fail(self, error: UserError) -> None:
+        """Take what is wrong with the input."""
+        self._error = error
+
+    def take(self) -> tuple[list[Reply], UserError | None]:
+        """Hand out what came since the last time."""
+        fresh, self._fresh = self._fresh, []
+        return fresh, self._error
+
+
+def replies_of_workers(
+    config: EvaluationConfig, prompts: Sequence[Prompt], scratch: Path, receive: Receive
+) -> None:
+    """Have prompts answered by the workers of a connected cluster.
+
+    Workers that die are started again and go on with what has no reply yet.
+
+    Args:
+        config: What answers, how, and on which workers.
+        prompts: To be answered.
+        scratch: A folder for Ray's own files, which all machines see.
+        receive: Is given replies as they come, in no order.
+
+    Raises:
+        UserError: If the workers cannot use the model.
+        WorkerGroupError: If they died too often.
+    """
+    own_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    secrets = {name: os.environ[name] for name in SECRETS if name in os.environ}
+    actor = ray.remote(num_cpus=0, scheduling_strategy=own_node)(Collector)
+    collector = actor.remote(list(prompts), secrets)
+    trainer = _trainer(config, scratch, collector)
+    failed: list[BaseException] = []
+    thread = threading.Thread(target=_fit, args=(trainer, failed), daemon=True)
+    thread.start()
+    is_over = False
+    while not is_over:
+        thread.join(POLL_SECONDS)
+        is_over = not thread.is_alive()
+        replies, error = ray.get(collector.take.remote())
+        receive(replies)
+        if error is not None:
+            raise error
+    if failed:
+        raise WorkerGroupError("the workers ended without all replies") from failed[0]
+
+
+def _trainer(config: EvaluationConfig, scratch: Path, collector: Any) -> TorchTrainer:
+    workers = config.workers
+    resources = {"CPU": float(workers.cpus)} | ({"GPU": workers.gpus} if workers.gpus else {})
+    return TorchTrainer(
+        _run,
+        train_loop_config={"config": config.model_dump_json(), "collector": collector},
+        torch_config=TorchConfig(
+            backend="cpu:gloo,cuda:nccl" if workers.gpus else "gloo",
+            timeout_s=workers.timeout_seconds,
+        ),
+        scaling_config=ScalingConfig(
+            num_workers=workers.least,
+            use_gpu=workers.gpus > 0,
+            resources_per_worker=resources,
+        ),
+        run_config=RunConfig(
+            name=f"replies-{uuid.uuid4().hex[:8]}",
+            storage_path=str(scratch),
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+        ),
+    )
+
+
+def _fit(trainer: TorchTrainer, failed: list[BaseException]) -> None:
+    try:
+        trainer.fit()
+    except BaseException as error:  # told to whoever waits for replies
+        failed.append(error)
+
+
+def _run(options: dict[str, Any]) -> None:
+    """Answer this worker's share. This is the `train_loop_per_worker` of a TorchTrainer."""
+    from ray.train.torch import get_device
+
+    from neft_ray.replier import reply_to
+
+    config = EvaluationConfig.model_validate_json(options["config"])
+    collector = options["collector"]
+    prompts, secrets = ray.get(collector.begin.remote())
+    os.environ.update(secrets)
+    folder = here(config.model.path)
+    pull(folder)
+    local = config.model_copy(
+        update={"model": config.model.model_copy(update={"path": str(folder)})}
+    )
+    device = str(get_device()) if config.workers.gpus else "cpu"
+    try:
+        reply_to(local, prompts, device, lambda replies: ray.get(collector.add.remote(replies)))
+    except UserError as error:
+        ray.get(collector.fail.remote(error))
