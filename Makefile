@@ -32,7 +32,7 @@ test: $(INSTALLED) ## every test but those that take minutes each
 	$(BIN)/pytest tests $(PARALLEL) -m "not slow and not cluster"
 
 test-cluster: $(INSTALLED) ## the cluster files on throw-away hosts of this machine; needs root
-	$(BIN)/pytest tests/cluster --durations 15
+	$(BIN)/pytest tests/cluster $(PARALLEL)
 
 test-all: $(INSTALLED) ## every test that runs on two cores
 	$(BIN)/pytest tests $(PARALLEL) -m "not cluster"
