@@ -26,7 +26,7 @@ LAYERS = [
     "data tracking journal run_directory",
     "model",  # above data: its loss reads micro-batches
     "strategy",  # above model: an engine holds one
-    "train generate memory order",
+    "train generate memory order judge",
     "worker export",
     "sweep plan report launch",
     "pipeline terminal cost",

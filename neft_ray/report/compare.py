@@ -13,7 +13,7 @@ from neft_ray.report.figures import lifts_files
 from neft_ray.report.figures.forest import forest_alt
 from neft_ray.report.files import write_files
 from neft_ray.report.lift import Difference
-from neft_ray.report.page import part, template
+from neft_ray.report.page import style, template
 from neft_ray.report.results import Comparison, Results
 from neft_ray.report.tables import csv_of, lift_rows
 from neft_ray.report.words import DIRECTIONS, headline
@@ -40,7 +40,7 @@ def write_comparison(sweeps: Sequence[Results], folder: Path) -> None:
     document = {"format": FORMAT, "sweeps": overview, "arms": arms, "lifts": lifts}
     files, alt = _picture(sweeps)
     page = template("compare.html").render(
-        css=part("style.css"),
+        css=style(),
         overview=overview,
         arms=arms,
         comparisons=[(s, c) for s in sweeps for c in s.comparisons if c.lift],

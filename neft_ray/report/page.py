@@ -29,7 +29,7 @@ def render(results: Results, pictures: Sequence[Picture]) -> str:
         results=results,
         words=words,
         phrases=phrases,
-        css=part("style.css"),
+        css=style(),
         js=part("page.js"),
         colours=ARM_COLOURS,
         pictures=pictures,
@@ -44,6 +44,11 @@ def render(results: Results, pictures: Sequence[Picture]) -> str:
         config=dump_sweep(results.config),
         manifest=list(_flat(results.manifest)),
     )
+
+
+def style() -> str:
+    """Return the look of all pages."""
+    return resources.files("neft_ray").joinpath("style.css").read_text("utf-8")
 
 
 def part(name: str) -> str:
