@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from neft_ray.config.evaluation import EvaluationConfig
+from neft_ray.config.evaluation import Answering
 from neft_ray.cores import use_cores
 from neft_ray.data.templates import Template
 from neft_ray.generate.decoding import Writer, end_tokens
@@ -17,11 +17,11 @@ from neft_ray.strategy.inference import build_copy, build_shards
 Send = Callable[[list[Reply]], None]
 
 
-def reply_to(config: EvaluationConfig, prompts: Sequence[Prompt], device: str, send: Send) -> None:
+def reply_to(answering: Answering, prompts: Sequence[Prompt], device: str, send: Send) -> None:
     """Answer this worker's share of some prompts; all workers call this.
 
     Args:
-        config: What answers, and how.
+        answering: What answers, and how.
         prompts: Of all workers.
         device: Of this worker.
         send: Is given each batch. A reply may come twice, from two workers.
@@ -29,18 +29,17 @@ def reply_to(config: EvaluationConfig, prompts: Sequence[Prompt], device: str, s
     Raises:
         UserError: If the model or its template cannot be used.
     """
-    use_cores(config.workers.cpus)
-    tokenizer = load_tokenizer(config.model)
-    template = Template(config.template, tokenizer)
+    model, how = answering.model, answering.replies
+    use_cores(how.workers.cpus)
+    tokenizer = load_tokenizer(model)
+    template = Template(answering.template, tokenizer)
     there = torch.device(device)
-    if config.sharded and torch.distributed.is_initialized():
-        ranks = build_shards(config.model, there, config.workers.most)
-    else:
-        ranks = build_copy(config.model, there)
+    num_workers = how.workers.least
+    in_step = how.sharded and num_workers > 1
+    ranks = build_shards(model, there, num_workers) if in_step else build_copy(model, there)
     ends = end_tokens(ranks.plain.model, tokenizer)
-    in_step = config.sharded and ranks.world > 1
-    writer = Writer(ranks.plain, there, ends, config.decoding, in_step)
-    batches = batches_of(prompts, config.batch_size, ranks.rank, ranks.world)
+    writer = Writer(ranks.plain, there, ends, how.decoding, in_step)
+    batches = batches_of(prompts, how.batch_size, ranks.rank, ranks.world)
     most = max((len(prompt.questions) for prompt in prompts), default=0)
     for replies in Replying(writer, tokenizer, template).replies(batches, most):
         send(replies)

@@ -27,8 +27,8 @@ LAYERS = [
     "model",  # above data: its loss reads micro-batches
     "strategy",  # above model: an engine holds one
     "train generate memory order judge",
-    "worker export",
-    "sweep plan report launch",
+    "worker replier export",
+    "sweep plan report launch evaluate",
     "pipeline terminal cost",
     "cli",
 ]
@@ -42,6 +42,7 @@ INSTALLED_AS = {
     "sklearn": "scikit-learn",
     "huggingface_hub": "huggingface-hub",
     "google": "google-auth",
+    "lm_eval": "lm-eval",
     "googleapiclient": "google-api-python-client",
 }
 
@@ -52,6 +53,10 @@ OPTIONAL = {
     "botocore": "launch/aws.py",
     "google-auth": "launch/gcp.py",
     "google-api-python-client": "launch/gcp.py",
+    "vllm": "generate/vllm_engine.py",
+    "lm-eval": "evaluate/ifeval.py",
+    "langdetect": "evaluate/ifeval.py",
+    "nltk": "evaluate/ifeval.py",
 }
 
 MAX_FILE_LINES = 250

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from neft_ray import __version__
-from neft_ray.cli import disk, look, models, planning, remote, sweeps
+from neft_ray.cli import disk, evaluation, look, models, planning, remote, sweeps, talk
 from neft_ray.errors import ExitCode, UserError
 
 app = typer.Typer(
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (sweeps, planning, look, models, disk, remote):
+for module in (sweeps, planning, look, models, talk, evaluation, disk, remote):
     for command in module.COMMANDS:
         app.command()(command)
 

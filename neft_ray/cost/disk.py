@@ -26,8 +26,8 @@ class DiskNeed:
 
     Attributes:
         checkpoint: Of one checkpoint.
-        num_checkpoints: How many lie there at once: the best, one
-            of each arm at least, and of every trial that runs or waits the latest and the one that is being written.
+        num_checkpoints: How many lie there at once: the best, one of each arm at least, and of
+            every trial that runs or waits the latest and the one that is being written.
         models: The exported best model, its copy in MLflow, and a new one before it replaces it.
     """
 

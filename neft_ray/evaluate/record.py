@@ -79,23 +79,22 @@ class Record:
         except OSError as error:
             raise StorageError.of(self.folder, error) from error
 
-    def write(self, name: str, content: Any) -> Path:
-        """Write a JSON file into the folder, all or nothing.
 
-        Raises:
-            StorageError: If the disk is full or not writable.
-        """
-        partial = self.folder / f".{name}.partial"
-        try:
-            partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-            partial.replace(self.folder / name)
-        except OSError as error:
-            raise StorageError.of(self.folder, error) from error
-        return self.folder / name
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, all or nothing.
+
+    Raises:
+        StorageError: If the disk is full or not writable.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise StorageError.of(path, error) from error
 
 
 def _reply(line: str) -> Reply:
-    fields = {
-        key: tuple(it) if isinstance(it, list) else it for key, it in json.loads(line).items()
-    }
-    return Reply(**fields)
+    found = json.loads(line)
+    texts, num_tokens, ends = (tuple(found[key]) for key in ("texts", "num_tokens", "ends"))
+    return Reply(found["number"], texts, num_tokens, ends)

@@ -12,6 +12,7 @@ from typing import Any
 from neft_ray.data.formats import Turn
 from neft_ray.errors import Problem, UserError, bad_input
 from neft_ray.generate.replies import Prompt
+from neft_ray.judge import Output, Outputs
 
 Row = Mapping[str, Any]
 MAX_PROBLEMS = 20
@@ -45,6 +46,17 @@ class EvaluationSet:
     """One per prompt, as in the file."""
     content_hash: str
     """Twelve hexadecimal digits of the questions."""
+
+    @property
+    def outputs(self) -> Outputs | None:
+        """The outputs that come with the prompts, of whatever system; None where none do."""
+        if not all({"output", "generator"} <= row.keys() for row in self.rows):
+            return None
+        found = (
+            Output(self.instruction(number), str(row["output"]), str(row.get("dataset", "")))
+            for number, row in enumerate(self.rows)
+        )
+        return Outputs(str(self.rows[0]["generator"]), tuple(found))
 
     def instruction(self, number: int) -> str:
         """Return what a prompt asks, as AlpacaEval's files name it."""
@@ -108,12 +120,25 @@ def load_set(name: str, max_prompts: int | None = None) -> EvaluationSet:
         except ValueError as error:
             remedy = f"all rows of a set of kind {kind} have '{READERS[kind][0]}'"
             problems.append(Problem(f"{file}: row {number + 1}", str(error), remedy))
+    problems += _asked_twice(file, prompts)
     if problems:
         raise UserError(problems[:MAX_PROBLEMS])
     asked = [[(turn.text, turn.context) for turn in prompt.questions] for prompt in prompts]
     digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:12]
     chosen = tuple(rows[: len(prompts)])
     return EvaluationSet(_set_name(name), kind, tuple(prompts), chosen, digest)
+
+
+def _asked_twice(file: Path, prompts: Sequence[Prompt]) -> list[Problem]:
+    """Name prompts that are there already: replies are told apart by what they reply to."""
+    first: dict[tuple[Turn, ...], int] = {}
+    problems = []
+    for prompt in prompts:
+        before = first.setdefault(prompt.questions, prompt.number)
+        if before != prompt.number:
+            where, what = f"{file}: row {prompt.number + 1}", f"asks what row {before + 1} asks"
+            problems.append(Problem(where, what, "keep one of them"))
+    return problems
 
 
 def read_rows(file: Path) -> list[Row]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from neft_ray.config.evaluation import REPETITION_PENALTY
@@ -18,13 +17,12 @@ from neft_ray.model import load_model, load_tokenizer
 class Chat:
     """A model that answers single questions in the template it was tuned with."""
 
-    def __init__(self, folder: Path, template: str) -> None:
-        """Load an exported Hugging Face folder.
+    def __init__(self, config: ModelConfig, template: str) -> None:
+        """Load a model.
 
         Raises:
-            UserError: If the folder is not complete.
+            UserError: If it cannot be loaded.
         """
-        config = ModelConfig(path=str(folder))
         self._tokenizer = load_tokenizer(config)
         self._model: Any = load_model(config)
         self._model.eval()

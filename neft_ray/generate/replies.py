@@ -60,43 +60,60 @@ class Replying:
                 for row in asked:
                     talks[row].append(batch[row].questions[turn])
                 # Who is in step writes even if it is asked nothing.
-                written = self._written([talks[row] for row in asked or [0]])
+                written = self._written([talks[row] for row in asked] or [talks[0][:-1]])
                 for row, (text, num_tokens, end) in zip(asked, written, strict=bool(asked)):
                     talks[row].append(Turn("assistant", text))
-                    reply = found[row]
-                    found[row] = replace(
-                        reply,
-                        texts=(*reply.texts, text),
-                        num_tokens=(*reply.num_tokens, num_tokens),
-                        ends=(*reply.ends, end),
-                    )
+                    found[row] = extended(found[row], text, num_tokens, end)
             yield found
 
     def _written(self, talks: Sequence[Sequence[Turn]]) -> list[tuple[str, int, str]]:
-        """Return what is said next in some conversations: text, number of tokens, how it ends."""
-        prompts = [self._tokens(talk) for talk in talks]
-        context, decoding = context_of(self.writer.plain.model), self.writer.decoding
-        full = [len(prompt) >= context for prompt in prompts]
-        shown = [prompt[: context - 1] for prompt in prompts]
-        room = context - max(map(len, shown))
-        num = min(decoding.max_new_tokens, room)
-        writer = replace(self.writer, decoding=replace(decoding, max_new_tokens=num))
-        found = []
-        for tokens, has_no_room in zip(writer.write(shown), full, strict=True):
-            has_ended = bool(np.isin(tokens[-1:], self.writer.ends).any())
-            text = str(self.tokenizer.decode(tokens.tolist(), skip_special_tokens=True)).strip()
-            end = ENDED if has_ended else CUT
-            whole = (text, len(tokens) - has_ended, end)
-            found.append(("", 0, NO_ROOM) if has_no_room else whole)
+        """Return what is said next in some conversations: text, number of tokens, how it ends.
+
+        A prompt that leaves less room than a reply may take is written alone, so that it does not
+        cut the others; in step that cannot be.
+        """
+        prompts = [tokens_of(talk, self.template, self.tokenizer) for talk in talks]
+        context, longest = context_of(self.writer.plain.model), self.writer.decoding.max_new_tokens
+        rooms = [min(longest, context - len(prompt)) for prompt in prompts]
+        groups = [[row for row, room in enumerate(rooms) if room == longest]]
+        groups += [[row] for row, room in enumerate(rooms) if 0 < room < longest]
+        if self.writer.in_step:
+            groups = [[row for row, room in enumerate(rooms) if room > 0] or [0]]
+        found = [("", 0, NO_ROOM)] * len(talks)
+        for group in filter(None, groups):
+            room = max(1, min(rooms[row] for row in group))
+            given = [prompts[row][: context - 1] for row in group]
+            for row, tokens in zip(group, self._continued(given, room), strict=True):
+                if rooms[row] > 0:
+                    found[row] = self._said(tokens)
         return found
 
-    def _tokens(self, talk: Sequence[Turn]) -> Tokens:
-        encoded = self.tokenizer(
-            self.template.prompt(talk),
-            add_special_tokens=self.template.adds_special_tokens,
-            verbose=False,
-        )
-        return np.asarray(encoded["input_ids"], dtype=np.int64)
+    def _continued(self, prompts: Sequence[Tokens], num_tokens: int) -> list[Tokens]:
+        decoding = self.writer.decoding.model_copy(update={"max_new_tokens": num_tokens})
+        return replace(self.writer, decoding=decoding).write(prompts)
+
+    def _said(self, tokens: Tokens) -> tuple[str, int, str]:
+        has_ended = bool(np.isin(tokens[-1:], self.writer.ends).any())
+        text = str(self.tokenizer.decode(tokens.tolist(), skip_special_tokens=True)).strip()
+        return text, len(tokens) - has_ended, ENDED if has_ended else CUT
+
+
+def extended(reply: Reply, text: str, num_tokens: int, end: str) -> Reply:
+    """Return a reply with what answers one question more."""
+    return Reply(
+        reply.number,
+        texts=(*reply.texts, text),
+        num_tokens=(*reply.num_tokens, num_tokens),
+        ends=(*reply.ends, end),
+    )
+
+
+def tokens_of(talk: Sequence[Turn], template: Template, tokenizer: Any) -> Tokens:
+    """Return a conversation up to what the model is to say next."""
+    encoded = tokenizer(
+        template.prompt(talk), add_special_tokens=template.adds_special_tokens, verbose=False
+    )
+    return np.asarray(encoded["input_ids"], dtype=np.int64)
 
 
 def batches_of(

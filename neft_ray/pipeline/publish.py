@@ -85,6 +85,12 @@ def _lifts(results: Results) -> dict[str, float]:
     return {key: value for key, value in results.headline_metrics.items() if "lift" in key}
 
 
+def published_trial(run: RunDirectory) -> str | None:
+    """Return the trial that a run's `best_model` is of, such as t007; None before there is one."""
+    origin = _origin(run)
+    return origin["trial"] if origin else None
+
+
 def _origin(run: RunDirectory) -> dict[str, str] | None:
     path = run.best_model / ORIGIN_FILE
     return json.loads(path.read_text()) if path.exists() else None

@@ -14,7 +14,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from neft_ray.config.evaluation import EvaluationConfig
+from neft_ray.config.evaluation import Answering
 from neft_ray.errors import UserError
 from neft_ray.generate.replies import Prompt, Reply
 from neft_ray.sweep.worker_group import SECRETS, WorkerGroupError
@@ -54,14 +54,14 @@ class Collector:
 
 
 def replies_of_workers(
-    config: EvaluationConfig, prompts: Sequence[Prompt], scratch: Path, receive: Receive
+    answering: Answering, prompts: Sequence[Prompt], scratch: Path, receive: Receive
 ) -> None:
     """Have prompts answered by the workers of a connected cluster.
 
     Workers that die are started again and go on with what has no reply yet.
 
     Args:
-        config: What answers, how, and on which workers.
+        answering: What answers, how, and on which workers.
         prompts: To be answered.
         scratch: A folder for Ray's own files, which all machines see.
         receive: Is given replies as they come, in no order.
@@ -74,7 +74,7 @@ def replies_of_workers(
     secrets = {name: os.environ[name] for name in SECRETS if name in os.environ}
     actor = ray.remote(num_cpus=0, scheduling_strategy=own_node)(Collector)
     collector = actor.remote(list(prompts), secrets)
-    trainer = _trainer(config, scratch, collector)
+    trainer = _trainer(answering, scratch, collector)
     failed: list[BaseException] = []
     thread = threading.Thread(target=_fit, args=(trainer, failed), daemon=True)
     thread.start()
@@ -90,12 +90,12 @@ def replies_of_workers(
         raise WorkerGroupError("the workers ended without all replies") from failed[0]
 
 
-def _trainer(config: EvaluationConfig, scratch: Path, collector: Any) -> TorchTrainer:
-    workers = config.workers
+def _trainer(answering: Answering, scratch: Path, collector: Any) -> TorchTrainer:
+    workers = answering.replies.workers
     resources = {"CPU": float(workers.cpus)} | ({"GPU": workers.gpus} if workers.gpus else {})
     return TorchTrainer(
         _run,
-        train_loop_config={"config": config.model_dump_json(), "collector": collector},
+        train_loop_config={"answering": answering.model_dump_json(), "collector": collector},
         torch_config=TorchConfig(
             backend="cpu:gloo,cuda:nccl" if workers.gpus else "gloo",
             timeout_s=workers.timeout_seconds,
@@ -126,17 +126,20 @@ def _run(options: dict[str, Any]) -> None:
 
     from neft_ray.replier import reply_to
 
-    config = EvaluationConfig.model_validate_json(options["config"])
+    answering = Answering.model_validate_json(options["answering"])
     collector = options["collector"]
     prompts, secrets = ray.get(collector.begin.remote())
     os.environ.update(secrets)
-    folder = here(config.model.path)
+    folder = here(answering.model.path)
     pull(folder)
-    local = config.model_copy(
-        update={"model": config.model.model_copy(update={"path": str(folder)})}
-    )
-    device = str(get_device()) if config.workers.gpus else "cpu"
+    model = answering.model.model_copy(update={"path": str(folder)})
+    device = str(get_device()) if answering.replies.workers.gpus else "cpu"
     try:
-        reply_to(local, prompts, device, lambda replies: ray.get(collector.add.remote(replies)))
+        reply_to(
+            answering.model_copy(update={"model": model}),
+            prompts,
+            device,
+            lambda replies: ray.get(collector.add.remote(replies)),
+        )
     except UserError as error:
         ray.get(collector.fail.remote(error))

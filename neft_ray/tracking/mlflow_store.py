@@ -6,7 +6,7 @@ import fcntl
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import requests
 from mlflow import MlflowClient
-from mlflow.entities import LifecycleStage
+from mlflow.entities import LifecycleStage, Metric
 from mlflow.exceptions import MlflowException
 from mlflow.store.db.utils import create_sqlalchemy_engine
 
@@ -75,6 +75,17 @@ class MlflowStore:
         """
         with self.explained():
             self.client.log_artifacts(run_id, str(folder), artifact_path)
+
+    def log_metrics(self, run_id: str, step: int, values: Mapping[str, float]) -> None:
+        """Add metrics to a run that has ended or not.
+
+        Raises:
+            UserError: If MLflow is away or refuses.
+        """
+        now = round(time.time() * 1000)
+        with self.explained():
+            metrics = [Metric(name, value, now, step) for name, value in values.items()]
+            self.client.log_batch(run_id, metrics)
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -134,12 +134,12 @@ def test_a_chat_runs_nothing_of_what_lies_in_a_model(exported, tmp_path):
                 described["auto_map"] = dict.fromkeys(kinds, "modeling_own.Own")
                 (folder / "config.json").write_text(json.dumps(described))
             try:
-                Chat(folder, "question").answer("Who?", 2, lambda text: None)
+                Chat(ModelConfig(path=str(folder)), "question").answer("Who?", 2, lambda text: None)
             except UserError:
                 refused += 1
     assert os.listdir(markers) == []
     assert refused >= 8
-    Chat(exported, "question").answer("Who?", 2, lambda text: None)
+    Chat(ModelConfig(path=str(exported)), "question").answer("Who?", 2, lambda text: None)
 
 
 def test_a_report_runs_nothing_of_what_lies_among_its_rows(tmp_path):

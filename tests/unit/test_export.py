@@ -9,6 +9,7 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from neft_ray.config.evaluation import REPETITION_PENALTY
+from neft_ray.config.trial import ModelConfig
 from neft_ray.errors import UserError
 from neft_ray.export import export_trial
 from neft_ray.generate import Chat
@@ -179,7 +180,8 @@ def test_an_exported_model_chats(trained, tmp_path):
     greedy = {"do_sample": False, "repetition_penalty": REPETITION_PENALTY}
     expected = model.generate(prompt, max_new_tokens=12, **greedy)[0, prompt.shape[1] :]
     pieces: list[str] = []
-    Chat(tmp_path / "model", "question").answer("Who left?", 12, pieces.append)
+    model = ModelConfig(path=str(tmp_path / "model"))
+    Chat(model, "question").answer("Who left?", 12, pieces.append)
     assert "".join(pieces) == tokenizer.decode(expected, skip_special_tokens=True)
 
 

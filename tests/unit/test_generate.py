@@ -7,6 +7,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from neft_ray.config.evaluation import REPETITION_PENALTY
+from neft_ray.config.trial import ModelConfig
 from neft_ray.errors import UserError
 from neft_ray.generate import Chat
 from neft_ray.model import resolve_path
@@ -17,7 +18,7 @@ BASE = Path(resolve_path("builtin:base"))
 
 @pytest.fixture(scope="module")
 def chat():
-    return Chat(BASE, "question")
+    return Chat(ModelConfig(path=str(BASE)), "question")
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +93,10 @@ def test_an_incomplete_folder_is_refused(tmp_path, name):
     shutil.copytree(BASE, tmp_path / "model")
     (tmp_path / "model" / name).unlink()
     with pytest.raises(UserError, match=str(tmp_path)):
-        Chat(tmp_path / "model", "question")
+        Chat(ModelConfig(path=str(tmp_path / "model")), "question")
 
 
 def test_a_model_that_states_no_context_length_chats():
-    chat = Chat(BASE, "question")
+    chat = Chat(ModelConfig(path=str(BASE)), "question")
     del chat._model.config.max_position_embeddings
     assert "".join(pieces_of(chat, "Who sold the lamp?", 5))

@@ -1,0 +1,72 @@
+"""Replies written by vLLM, where it is installed: batches of its own, on this machine's GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from neft_ray.config.evaluation import Answering
+from neft_ray.data.formats import Turn
+from neft_ray.data.templates import Template
+from neft_ray.errors import bad_input
+from neft_ray.generate.replies import CUT, ENDED, Prompt, Reply, extended, tokens_of
+from neft_ray.model import load_tokenizer, resolve_path
+
+
+def reply_with_vllm(
+    answering: Answering, prompts: Sequence[Prompt], receive: Callable[[list[Reply]], None]
+) -> None:
+    """Answer prompts, a question of all of them at a time.
+
+    Args:
+        answering: What answers, and how. The model is spread over `workers.gpus` GPUs.
+        prompts: To be answered.
+        receive: Is given all replies at the end.
+
+    Raises:
+        UserError: If vLLM is not installed, or the model cannot be used.
+    """
+    try:
+        from vllm import LLM, SamplingParams, TokensPrompt
+    except ImportError as error:
+        remedy = "pip install vllm, or leave out engine=vllm"
+        raise bad_input("engine", f"vLLM is not installed ({error})", remedy) from None
+    decoding, model = answering.replies.decoding, answering.model
+    tokenizer = load_tokenizer(model)
+    template = Template(answering.template, tokenizer)
+    engine = LLM(
+        model=resolve_path(model.path),
+        revision=model.revision,
+        dtype=model.dtype,
+        trust_remote_code=model.trust_remote_code,
+        tensor_parallel_size=max(1, int(answering.replies.workers.gpus)),
+        seed=decoding.seed,
+    )
+    settings = SamplingParams(
+        max_tokens=decoding.max_new_tokens,
+        temperature=decoding.temperature,
+        top_p=decoding.top_p,
+        repetition_penalty=decoding.repetition_penalty,
+    )
+    replies = {prompt.number: Reply(prompt.number, (), (), ()) for prompt in prompts}
+    for turn in range(max(len(prompt.questions) for prompt in prompts)):
+        asked = [prompt for prompt in prompts if len(prompt.questions) > turn]
+        talks = [_talk(prompt, replies[prompt.number]) for prompt in asked]
+        given = [
+            TokensPrompt(prompt_token_ids=tokens_of(talk, template, tokenizer).tolist())
+            for talk in talks
+        ]
+        for prompt, output in zip(asked, engine.generate(given, settings), strict=True):
+            written = output.outputs[0]
+            end = ENDED if written.finish_reason == "stop" else CUT
+            num = len(written.token_ids) - (end == ENDED)
+            reply = replies[prompt.number]
+            replies[prompt.number] = extended(reply, written.text.strip(), num, end)
+    receive(list(replies.values()))
+
+
+def _talk(prompt: Prompt, reply: Reply) -> list[Turn]:
+    """Return a conversation up to the question that is not answered yet."""
+    talk: list[Turn] = []
+    for question, text in zip(prompt.questions, reply.texts, strict=False):
+        talk += [question, Turn("assistant", text)]
+    return [*talk, prompt.questions[len(reply.texts)]]

@@ -1,0 +1,151 @@
+"""What an evaluation or a chat is given: a run's best model, one of its trials, or a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from neft_ray.config.load import load_sweep
+from neft_ray.config.sweep import CONTROL, TREATMENT
+from neft_ray.config.trial import ModelConfig
+from neft_ray.errors import bad_input
+from neft_ray.export import export_trial
+from neft_ray.journal import TrialRecord, read_records
+from neft_ray.model import load_tokenizer
+from neft_ray.pipeline.publish import published_trial
+from neft_ray.pipeline.rebuild import rebuild_trial
+from neft_ray.run_directory import RunDirectory, find_run, trial_name
+from neft_ray.train.stored import steps_in
+
+BEST = "best"
+ARMS = (TREATMENT, CONTROL)
+MODELS = "models"
+"""The folder, in a run, of trials that were exported to be asked something."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A model that can be asked."""
+
+    label: str
+    """Such as `quickstart-20261127-101500-t007`; the name of a model's folder, or on the hub."""
+    model: ModelConfig
+    template: str
+    run: RunDirectory | None = None
+    trial: TrialRecord | None = None
+    """Of that run."""
+
+    @property
+    def other_arm(self) -> str | None:
+        """A reference to the best trial of the control arm; of the treatment, if it is a control.
+
+        None where its run has no such trial, or it is of no run.
+        """
+        if self.run is None or self.trial is None:
+            return None
+        other = TREATMENT if self.trial.arm == CONTROL else CONTROL
+        records = read_records(self.run.journal_file).values()
+        has_other = any(record.arm == other and record.best is not None for record in records)
+        return f"{self.run.root}:{other}" if has_other else None
+
+    @property
+    def short(self) -> str:
+        """The trial's name within its run; the label where it is none."""
+        return self.label if self.trial is None else trial_name(self.trial.number)
+
+    @property
+    def title(self) -> str:
+        """The trial with α and learning rate; the label where it is none."""
+        if self.run is None or self.trial is None:
+            return self.label
+        config = self.run.trial_config(self.trial.number)
+        alpha, rate = config.noise.alpha, config.optimizer.learning_rate
+        return f"{trial_name(self.trial.number)}, α {alpha:g}, learning rate {rate:.2g}"
+
+
+def find_side(
+    reference: str, storage: Path, template: str | None = None, rebuild: bool = False
+) -> Side:
+    """Return the model that a reference means.
+
+    Args:
+        reference: A run or `RUN:TRIAL`, where TRIAL is such as t007, `best` (by default), or an
+            arm, whose best trial is meant; a Hugging Face folder; a hub name.
+        storage: The folder that holds the runs.
+        template: Instead of the one that the model was tuned with.
+        rebuild: Train a trial again whose checkpoints are gone.
+
+    Raises:
+        UserError: If there is nothing of that name, or nothing is left of the trial.
+    """
+    path = Path(reference).expanduser()
+    if (path / "config.json").is_file():
+        return _of_model(str(path.resolve()), path.resolve().name, template)
+    name, _, trial = reference.partition(":")
+    is_hub_name = reference.count("/") == 1 and not path.exists() and not trial
+    if reference.startswith("builtin:") or (is_hub_name and not (storage / reference).exists()):
+        return _of_model(reference, reference.replace("/", "--").replace(":", "-"), template)
+    return _of_trial(find_run(name, storage), trial or BEST, template, rebuild)
+
+
+def _of_model(path: str, label: str, template: str | None) -> Side:
+    model = ModelConfig(path=path)
+    if template is None and load_tokenizer(model).chat_template is None:
+        what = "its tokenizer has no chat template"
+        raise bad_input(path, what, "say with --template how it was tuned")
+    return Side(label, model, template or "chat")
+
+
+def _of_trial(run: RunDirectory, which: str, template: str | None, rebuild: bool) -> Side:
+    record = _record(run, which)
+    config = run.trial_config(record.number)
+    is_best = published_trial(run) == trial_name(record.number)
+    folder = run.best_model if is_best else model_of(run, record, rebuild)
+    model = ModelConfig(path=str(folder), dtype=config.model.dtype)
+    label = f"{run.name}-{trial_name(record.number)}"
+    return Side(label, model, template or config.data.template, run, record)
+
+
+def model_of(run: RunDirectory, record: TrialRecord, rebuild: bool) -> Path:
+    """Return a trial's model as a Hugging Face folder within its run, exported now if need be.
+
+    Raises:
+        UserError: If no checkpoint of it is left, or it cannot be written.
+    """
+    folder = run.root / MODELS / trial_name(record.number)
+    if not folder.exists():
+        if rebuild and not steps_in(run.checkpoints(record.number)):
+            rebuild_trial(run, record, None)
+        config = run.trial_config(record.number)
+        export_trial(run, record, config, folder, f"Exported from {run.name}.")
+    return folder
+
+
+def record_of(run: RunDirectory, trial: str) -> TrialRecord:
+    """Return a trial by its name, such as t007.
+
+    Raises:
+        UserError: If the run has none of that name.
+    """
+    records = read_records(run.journal_file)
+    for record in records.values():
+        if trial_name(record.number) == trial:
+            return record
+    last = trial_name(len(records) - 1) if records else "none"
+    raise bad_input(run.root, f"has no trial {trial}", f"its trials are t000 to {last}")
+
+
+def _record(run: RunDirectory, which: str) -> TrialRecord:
+    if which == BEST:
+        which = published_trial(run) or BEST
+    if which not in (BEST, *ARMS):
+        return record_of(run, which)
+    at = load_sweep(run.config_file).sweep.objective.at
+    records = [r for r in read_records(run.journal_file).values() if r.best is not None]
+    if which in ARMS:
+        records = [record for record in records if record.arm == which]
+    found = min(records, key=lambda r: (r.objective(at), r.number), default=None)
+    if found is None:
+        remedy = "wait for its first evaluation, or name a trial"
+        raise bad_input(run.root, f"has no {which} trial", remedy)
+    return found
