@@ -114,7 +114,7 @@ def load_evaluation(overrides: Sequence[str]) -> EvaluationConfig:
     try:
         config = EvaluationConfig.model_validate(values)
     except ValidationError as error:
-        raise UserError([*problems, *places.problems(explain(error))]) from None
+        raise UserError([*problems, *places.problems(explain(error, EvaluationConfig))]) from None
     if problems:
         raise UserError(problems)
     return config

@@ -10,17 +10,23 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from neft_ray.config.base import RULE
+from neft_ray.config.base import RULE, Section
 from neft_ray.config.keys import TRIAL_KEYS, Target, describe, follow, sections_of
 from neft_ray.config.places import Finding, dotted
+from neft_ray.config.sweep import SweepConfig
 from neft_ray.errors import did_you_mean
 
 _LONGEST_SHOWN = 40
 
 
-def explain(error: ValidationError) -> list[Finding]:
-    """Return what is wrong; a value that fits no type of a union is found once per type."""
-    return [_finding(dict(detail)) for detail in error.errors(include_url=False)]
+def explain(error: ValidationError, root: type[Section] = SweepConfig) -> list[Finding]:
+    """Return what is wrong; a value that fits no type of a union is found once per type.
+
+    Args:
+        error: Of pydantic.
+        root: The section that was validated.
+    """
+    return [_finding(dict(detail), root) for detail in error.errors(include_url=False)]
 
 
 def shown(value: object) -> str:
@@ -56,12 +62,12 @@ def nearest_key(name: str, siblings: Mapping[str, str]) -> str:
     return f"known: {', '.join(siblings.values())}"
 
 
-def _finding(error: dict[str, Any]) -> Finding:
+def _finding(error: dict[str, Any], root: type[Section]) -> Finding:
     location, given, context = error["loc"], error["input"], error.get("ctx", {})
     kind = error["type"]
     if kind == "missing" and isinstance(location[-1], int):  # an item: the list is too short
         location = location[:-1]
-    target = follow(location)
+    target = follow(location, root)
     path = target.path
     match kind:
         case "missing" if location == error["loc"]:

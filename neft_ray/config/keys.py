@@ -40,9 +40,9 @@ class Target:
     """The keys of the last section on the way."""
 
 
-def follow(location: Path) -> Target:
-    """Follow a location in a pydantic error, from the top of a sweep file."""
-    target = Target((), SweepConfig)
+def follow(location: Path, root: Hint = SweepConfig) -> Target:
+    """Follow a location in a pydantic error, from the top of a sweep file or another section."""
+    target = Target((), root)
     for key in location:
         sections = sections_of(target.hint)
         if len(sections) > 1:  # a tagged union: `key` is the tag

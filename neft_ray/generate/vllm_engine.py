@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 
 from neft_ray.config.evaluation import Answering
 from neft_ray.data.formats import Turn
@@ -10,6 +11,17 @@ from neft_ray.data.templates import Template
 from neft_ray.errors import bad_input
 from neft_ray.generate.replies import CUT, ENDED, Prompt, Reply, extended, tokens_of
 from neft_ray.model import load_tokenizer, resolve_path
+
+
+def check_vllm() -> None:
+    """Refuse where vLLM is not installed.
+
+    Raises:
+        UserError: If it is not.
+    """
+    if find_spec("vllm") is None:
+        remedy = "pip install 'neft-ray[vllm]', or leave out engine=vllm"
+        raise bad_input("engine", "vLLM is not installed", remedy)
 
 
 def reply_with_vllm(
@@ -23,13 +35,10 @@ def reply_with_vllm(
         receive: Is given all replies at the end.
 
     Raises:
-        UserError: If vLLM is not installed, or the model cannot be used.
+        UserError: If the tokenizer or the template cannot be used.
     """
-    try:
-        from vllm import LLM, SamplingParams, TokensPrompt
-    except ImportError as error:
-        remedy = "pip install vllm, or leave out engine=vllm"
-        raise bad_input("engine", f"vLLM is not installed ({error})", remedy) from None
+    from vllm import LLM, SamplingParams, TokensPrompt
+
     decoding, model = answering.replies.decoding, answering.model
     tokenizer = load_tokenizer(model)
     template = Template(answering.template, tokenizer)

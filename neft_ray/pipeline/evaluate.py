@@ -98,6 +98,10 @@ class Evaluation:
             raise bad_input(self.request.what, what, remedy)
         if asked is not None and asked.kind == "ifeval":
             ifeval.check_ready(asked.rows)
+        if self.config.engine == "vllm":
+            from neft_ray.generate.vllm_engine import check_vllm
+
+            check_vllm()
         second = self._second(first, asked)
         judge = make_judge(self.config.judge) if self.config.judge else None
         if judge is not None and second is None:
