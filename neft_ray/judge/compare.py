@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import count
@@ -170,10 +172,11 @@ class Comparison:
             questions = dict(self._questions())
             missing = {key: it for key, it in questions.items() if key not in verdicts}
             numbers = count(len(questions) - len(missing) + 1)
-            for key, verdict in self._ask(missing, concurrency):
-                verdicts[key] = verdict
-                if progress:
-                    progress(next(numbers), len(questions))
+            with closing(self._ask(missing, concurrency)) as answers:
+                for key, verdict in answers:
+                    verdicts[key] = verdict
+                    if progress:
+                        progress(next(numbers), len(questions))
         rows = tuple(self._judged(pair, verdicts) for pair in self._pairing.pairs)
         return Judged(self._pairing, self._judge.name, rows, len(missing))
 
@@ -187,28 +190,37 @@ class Comparison:
 
     def _ask(
         self, questions: dict[str, tuple[str, str, str]], concurrency: int
-    ) -> Iterator[tuple[str, Verdict]]:
+    ) -> Generator[tuple[str, Verdict], None, None]:
         """Yield verdicts as they come, each on the disk already."""
-        with ThreadPoolExecutor(concurrency, thread_name_prefix="judge") as threads:
-            waiting: dict[Future[Verdict], str] = {
-                threads.submit(self._ask_one, key, question): key
-                for key, question in questions.items()
-            }
-            seen_one = False
+        stop = threading.Event()
+
+        def ask(key: str, question: tuple[str, str, str]) -> Verdict | None:
+            if stop.is_set():
+                return None
             try:
-                for number, done in enumerate(as_completed(waiting), 1):
+                verdict = self._judge.ask(*question)
+                self._cache.add(key, verdict)
+            except BaseException:
+                stop.set()
+                raise
+            return verdict
+
+        with ThreadPoolExecutor(concurrency, thread_name_prefix="judge") as threads:
+            waiting = {threads.submit(ask, *item): item[0] for item in questions.items()}
+            num, seen_one = 0, False
+            try:
+                for done in as_completed(waiting):
                     verdict = done.result()
+                    if verdict is None:
+                        continue  # behind one that failed, whose error is yet to come
+                    num += 1
                     seen_one |= verdict.preference is not None
-                    if number == MOST_WITHOUT_VERDICT and not seen_one:
+                    if num == MOST_WITHOUT_VERDICT and not seen_one:
                         raise _no_verdicts(self._judge, verdict)
                     yield waiting[done], verdict
             finally:
+                stop.set()
                 threads.shutdown(wait=True, cancel_futures=True)
-
-    def _ask_one(self, key: str, question: tuple[str, str, str]) -> Verdict:
-        verdict = self._judge.ask(*question)
-        self._cache.add(key, verdict)
-        return verdict
 
     def _judged(self, pair: Pair, verdicts: dict[str, Verdict]) -> JudgedPair:
         if pair.system == pair.reference:
