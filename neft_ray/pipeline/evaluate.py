@@ -29,11 +29,11 @@ from neft_ray.pipeline.evaluation_record import record_evaluation
 from neft_ray.pipeline.judges import confirm_cost, make_judge
 from neft_ray.pipeline.replies import Replied, replies_of
 from neft_ray.pipeline.sides import Side, find_side
+from neft_ray.report import write_report
+from neft_ray.report.evaluations import COMPARISON_FILE, EVALUATIONS, PAGE_FILE
 
-PAGE_FILE, COMPARISON_FILE, VERDICTS_FILE = "index.html", "comparison.json", "verdicts.jsonl"
+VERDICTS_FILE = "verdicts.jsonl"
 NONE, OUTPUTS = "none", "outputs"
-EVALUATIONS = "evaluation"
-"""The folder of evaluations, in a run or a storage."""
 
 
 class View(Protocol):
@@ -124,6 +124,8 @@ class Evaluation:
         said = sentences(pairing, judged)
         summary = _summary(asked, pairing, judged) | {"measures": measures, "sentences": said}
         write_json(there / COMPARISON_FILE, summary)
+        if isinstance(first, Side) and first.run is not None and first.run.owner_pid is None:
+            write_report(first.run)
         return Evaluated(folder, measures, [*said, *remarks], there / PAGE_FILE)
 
     def _subject(self, reference: str) -> Subject:

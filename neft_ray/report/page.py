@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from neft_ray.config.load import dump_sweep
 from neft_ray.report import phrases, words
+from neft_ray.report.evaluations import COLUMNS
 from neft_ray.report.figures.style import ARM_COLOURS, Picture
 from neft_ray.report.finalists import Lift
 from neft_ray.report.lift import HELPS, HURTS, NO_EVIDENCE, Difference
@@ -38,6 +39,7 @@ def render(results: Results, pictures: Sequence[Picture]) -> str:
         comparisons=_named_differences(lift) if lift else [],
         sides={HELPS: "first better", HURTS: "first worse", NO_EVIDENCE: "no evidence"},
         other_keys=_other_keys(results),
+        columns=tuple(COLUMNS),
         rows=[(trial, trial_row(trial)) for trial in results.trials],
         data={trial.name: _pointed_at(trial) for trial in results.trials},
         duration=_duration_text(results.seconds),

@@ -13,6 +13,7 @@ from neft_ray.config.sweep import CONTROL, TREATMENT, SweepConfig
 from neft_ray.journal import read_events, reduce_events
 from neft_ray.report.arms import Arm, best_of
 from neft_ray.report.beside import MeasureDifference, compare_measures
+from neft_ray.report.evaluations import EvaluatedPair, read_evaluations
 from neft_ray.report.finalists import Lift, NoLift, measure_lift
 from neft_ray.report.importance import Importance, importance_of
 from neft_ray.report.surrogate import NoSurface, Surface, surface_of
@@ -62,6 +63,8 @@ class Results:
     surface: Surface | None
     """The treatment arm's loss over α and learning rate."""
     no_surface_reason: str
+    evaluations: tuple[EvaluatedPair, ...]
+    """Of its models, by `neft-ray evaluate`."""
     seconds: float
     """From the journal's first event to its last, interruptions included."""
 
@@ -148,6 +151,7 @@ def gather(run: RunDirectory) -> Results:
         importance=importance_of(treatment, config.sweep.space),
         surface=surface,
         no_surface_reason=no_surface_reason,
+        evaluations=read_evaluations(run),
         seconds=max(times) - min(times) if times else 0.0,
     )
 
