@@ -15,6 +15,7 @@ from typing import Any
 import ray
 import torch
 
+from neft_ray import network
 from neft_ray.config.trial import TrialConfig
 from neft_ray.cores import use_cores
 from neft_ray.data.tokenized import TokenizedData
@@ -24,6 +25,7 @@ from neft_ray.journal import CANCELLED, COMPLETED, DIVERGED, FAILED, HALTED, MOV
 from neft_ray.noise import regularised
 from neft_ray.order import Order
 from neft_ray.strategy.base import Engine
+from neft_ray.strategy.late import naming_the_late
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
 from neft_ray.strategy.roll_call import naming_the_lost
@@ -95,9 +97,15 @@ def run(options: dict[str, Any]) -> None:
     os.environ.update(ray.get(options["mailbox"].secrets.remote()))
     link, models = Link(options["mailbox"]), BaseModels()
     use_cores(options["cpus"])
+    described = network.look(ray.util.get_node_ip_address()).told(os.environ)
     while (order := link.take()) is not None:
         try:
-            with _in_folder(here(order.trial_folder)) as pushing, naming_the_lost():
+            with (
+                _in_folder(here(order.trial_folder)) as pushing,
+                naming_the_late(options["patience_seconds"]),
+                naming_the_lost(),
+            ):
+                logger.info("network: %s", described)
                 status, reason = run_trial(order, link, models, pushing)
         except UserError as error:
             if _rank() == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,17 +10,18 @@ from neft_ray.config.cluster import ClusterFile
 from neft_ray.config.places import Finding
 from neft_ray.config.places import Path as Keys
 from neft_ray.errors import did_you_mean
+from neft_ray.launch.aws_network import network_findings
 
 TYPES: Keys = ("available_node_types",)
 RAYS_OWN = ("SubnetIds",)
 """Keys of `node_config` that Ray takes out before it asks for a machine."""
 QUOTAS = {
-    ("G", True): "L-3819A6DF",
-    ("G", False): "L-DB2E81BA",
-    ("P", True): "L-7212CCBC",
-    ("P", False): "L-417A185B",
+    ("g", "vt"): ("L-3819A6DF", "L-DB2E81BA"),
+    ("p",): ("L-7212CCBC", "L-417A185B"),
+    tuple("acdhimrtz"): ("L-34B43A08", "L-1216C47A"),
 }
-"""AWS' names of how many virtual cores an account may have at a time: (family, spot)."""
+"""AWS' names of how many virtual cores an account may have at a time, spot and on demand, by the
+letters with which the names of machine types begin."""
 
 
 def key_findings(cluster: ClusterFile) -> Iterator[Finding]:
@@ -34,11 +36,10 @@ def key_findings(cluster: ClusterFile) -> Iterator[Finding]:
 
 
 def account_findings(cluster: ClusterFile) -> Iterator[Finding]:
-    """Yield what the account does not have: machine types, images, roles, the group, cores."""
-    import boto3
+    """Yield what the account does not have: machine types, images, roles, the group, networks."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    session = boto3.session.Session(region_name=cluster.provider["region"])
+    session = _session(cluster)
     try:
         session.client("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
@@ -50,8 +51,58 @@ def account_findings(cluster: ClusterFile) -> Iterator[Finding]:
         config = kind.get("node_config", {})
         path = (*TYPES, name, "node_config")
         yield from _named(session, config, path)
-        if kind.get("max_workers"):
-            yield from _quota(session, kind, path)
+    yield from network_findings(cluster, session)
+
+
+def quotas(cluster: ClusterFile, client: Any = None) -> tuple[list[Finding], list[str]]:
+    """Look whether the account may have one machine of every type that may be asked for.
+
+    Args:
+        cluster: The file.
+        client: Of AWS' service-quotas; None: made here.
+
+    Returns:
+        What is too little, and what could not be found out, with the reason.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    client = client or _session(cluster).client("service-quotas")
+    too_little, unknown = [], []
+    for name, kind in cluster.values["available_node_types"].items():
+        config, cores = kind.get("node_config", {}), kind.get("resources", {}).get("CPU", 0)
+        machine = config.get("InstanceType", "")
+        if not (kind.get("max_workers") and machine):
+            continue
+        is_spot = config.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
+        code = _quota_of(machine, is_spot)
+        if code is None:
+            unknown.append(f"{name}: which quota {machine} counts in")
+            continue
+        try:
+            answer = client.get_service_quota(ServiceCode="ec2", QuotaCode=code)
+        except (BotoCoreError, ClientError) as error:  # who may start machines may not look
+            unknown.append(f"{name}: {code}, {error}")
+            continue
+        if (value := answer["Quota"]["Value"]) < cores:
+            way = "spot" if is_spot else "on demand"
+            what = f"needs {cores} virtual cores {way}, and the account's quota {code} is {value:g}"
+            path = (*TYPES, name, "node_config", "InstanceType")
+            too_little.append(Finding(path, what, "ask AWS for more, or choose a smaller one"))
+    return too_little, unknown
+
+
+def _quota_of(machine: str, is_spot: bool) -> str | None:
+    """Return AWS' name of the quota that a machine type counts in; None where it is not known."""
+    family = re.split(r"\d", machine)[0]
+    pairs = (codes for families, codes in QUOTAS.items() if family in families)
+    spot, on_demand = next(pairs, (None, None))
+    return spot if is_spot else on_demand
+
+
+def _session(cluster: ClusterFile) -> Any:
+    import boto3
+
+    return boto3.session.Session(region_name=cluster.provider["region"])
 
 
 def _unknown(value: Any, shape: Any, path: Keys) -> Iterator[Finding]:
@@ -117,23 +168,3 @@ def _named(session: Any, config: dict[str, Any], path: Keys) -> Iterator[Finding
             what = f"{value}: {error.response['Error']['Message']}"
             remedy = "deploy clusters/aws-account.yaml" if key.startswith("Iam") else "correct it"
             yield Finding((*path, key), what, remedy)
-
-
-def _quota(session: Any, kind: dict[str, Any], path: Keys) -> Iterator[Finding]:
-    """Look whether the account may have one machine of a type; unknown where it cannot be asked."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    config = kind["node_config"]
-    is_spot = config.get("InstanceMarketOptions", {}).get("MarketType") == "spot"
-    family, cores = config["InstanceType"][0].upper(), kind["resources"].get("CPU", 0)
-    code = QUOTAS.get((family, is_spot))
-    if code is None:
-        return
-    try:
-        quotas = session.client("service-quotas")
-        quota = quotas.get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]["Value"]
-    except (BotoCoreError, ClientError):
-        return  # who may start machines may not always look at quotas
-    if quota < cores:
-        what = f"needs {cores} virtual cores, and the account's quota {code} is {quota:g}"
-        yield Finding((*path, "InstanceType"), what, "ask AWS for more, or choose a smaller one")

@@ -47,6 +47,9 @@ def findings_here(cluster: ClusterFile) -> Iterator[Finding]:
             if source.endswith("auth_token"):
                 remedy = "run `ray get-auth-token --generate`"
             yield Finding(("file_mounts", target), f"{source} does not exist", remedy)
+        elif source.endswith("auth_token") and Path(source).expanduser().stat().st_mode & 0o077:
+            what = f"{source} can be read by others on this machine"
+            yield Finding(("file_mounts", target), what, f"chmod 600 {source}")
 
 
 def _unknown_to_ray(values: dict[str, Any]) -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from neft_ray.launch.submission import mlflow_uri
 from neft_ray.working_copy import is_bucket
 
 CLOUDS = {
-    "aws": (aws.key_findings, aws.account_findings, "machine types, images, roles, group, quota"),
+    "aws": (aws.key_findings, aws.account_findings, "machine types, images, roles, networks"),
     "gcp": (gcp.key_findings, gcp.account_findings, "login, network, firewall"),
 }
 """By Ray's name of a provider: what looks at its keys and at its account, and what that is."""
@@ -66,6 +66,7 @@ def examine(cluster: ClusterFile) -> Iterator[Checked]:
         yield Checked("account", cloud[2], tuple(missing))
         if missing:
             return
+        yield _quotas(cluster)
     try:
         head = Head.of(cluster)
     except UserError as error:
@@ -77,6 +78,16 @@ def examine(cluster: ClusterFile) -> Iterator[Checked]:
         machines += [Head(address, head.user, head.key, head.proxy) for address in workers]
     yield from _machines(cluster, machines)
     yield from _running(cluster, head)
+
+
+def _quotas(cluster: ClusterFile) -> Checked:
+    """Ask whether machines may be had; Google's quotas are of too many kinds to be asked here."""
+    if cluster.provider["type"] != "aws":
+        return Checked("quota", "unknown: see your project's page of quotas", is_fine=False)
+    too_little, unknown = aws.quotas(cluster)
+    told = "; ".join(f"unknown: {what}" for what in unknown)
+    problems = tuple(cluster.places.problems(too_little))
+    return Checked("quota", told or "a machine of each type", problems, is_fine=not unknown)
 
 
 def _machines(cluster: ClusterFile, machines: list[Head]) -> Iterator[Checked]:

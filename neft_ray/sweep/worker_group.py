@@ -12,7 +12,6 @@ from typing import Any
 
 import ray
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchConfig
 from ray.util.placement_group import (
     PlacementGroup,
     PlacementGroupID,
@@ -29,7 +28,7 @@ from neft_ray.sweep.cluster import draining_nodes
 from neft_ray.sweep.happened import Happened
 from neft_ray.sweep.mailbox import Mailbox
 from neft_ray.sweep.sizing import Sizing
-from neft_ray.sweep.trainer import SlotTrainer
+from neft_ray.sweep.trainer import SlotTorchConfig, SlotTrainer
 from neft_ray.working_copy import matching, pull
 
 CLOSE_TIMEOUT_SECONDS = 60.0
@@ -200,8 +199,9 @@ class WorkerGroup:
             train_loop_config={
                 "mailbox": self._mailbox,
                 "cpus": workers.cpus,
+                "patience_seconds": workers.timeout_seconds / 2,
             },
-            torch_config=TorchConfig(
+            torch_config=SlotTorchConfig(
                 backend="cpu:gloo,cuda:nccl" if workers.gpus else "gloo",
                 timeout_s=workers.timeout_seconds,
             ),

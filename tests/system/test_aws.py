@@ -1,38 +1,25 @@
 """The shipped file for AWS against a mock of it: what `ray up` would make, and what doctor says."""
 
 import json
-from pathlib import Path
 
 import boto3
 import pytest
-import yaml
+from botocore.stub import Stubber
 
+from neft_ray.config.cluster import load_cluster
 from neft_ray.launch import aws as checks
+from neft_ray.launch import doctor
 from neft_ray.launch.cluster_checks import file_findings
-from tests.unit.bucket_server import aws
+from tests.system.aws_account import ADDRESS, CLUSTERS, deploy, new_account, started
 from tests.unit.cluster_files import changed
 from tests.unit.cluster_files import told as told_of
-
-CLUSTERS = Path(__file__).parents[2] / "clusters"
-ADDRESS = "203.0.113.7/32"
 
 
 @pytest.fixture(scope="module")
 def account(tmp_path_factory):
     """An account with the shipped stack in it; yields an image of it."""
-    home = tmp_path_factory.mktemp("home")
-    (home / ".ssh").mkdir()
-    with aws(), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(home))  # Ray leaves its key there
-        vpc = boto3.client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
-        given = {"Vpc": vpc, "Address": ADDRESS, "Bucket": "mine"}
-        boto3.client("cloudformation").create_stack(
-            StackName="neft-ray",
-            TemplateBody=(CLUSTERS / "aws-account.yaml").read_text(),
-            Capabilities=["CAPABILITY_NAMED_IAM"],
-            Parameters=[{"ParameterKey": k, "ParameterValue": v} for k, v in given.items()],
-        )
-        yield boto3.client("ec2").describe_images()["Images"][0]["ImageId"]
+    with new_account(tmp_path_factory.mktemp("home")):
+        yield deploy()
 
 
 @pytest.fixture
@@ -45,23 +32,10 @@ def filled(account, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def machines(account, tmp_path_factory):
+def machines(account):
     """One machine of every type, as Ray would make it, by type."""
-    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
-    from ray.autoscaler._private.commands import _bootstrap_config
-
     text = (CLUSTERS / "aws.yaml").read_text().replace("ImageId: AMI", f"ImageId: {account}")
-    config = _bootstrap_config(yaml.safe_load(text), no_config_cache=True)
-    provider = AWSNodeProvider(config["provider"], config["cluster_name"])
-    for name, kind in config["available_node_types"].items():
-        tags = {"ray-node-type": "worker", "ray-user-node-type": name}
-        provider.create_node(kind["node_config"], tags, 1)
-    found = {}
-    for reservation in boto3.client("ec2").describe_instances()["Reservations"]:
-        for machine in reservation["Instances"]:
-            tags = {tag["Key"]: tag["Value"] for tag in machine["Tags"]}
-            found[tags["ray-user-node-type"]] = machine | {"tags": tags}
-    return found
+    return {name: machine for name, (_, machine) in started(text).items()}
 
 
 def told(file):
@@ -134,6 +108,7 @@ def test_placeholders_of_the_shipped_file_are_told(account):
         ("neft-ray-head}", "someone}", "IamInstanceProfile: someone: Instance profile someone"),
         ("GroupName: neft-ray", "GroupName: mine", "there is no security group 'mine'"),
         ("{GroupName: neft-ray}", "{}", "opens ssh to the whole world"),
+        ("neft-ray-p4d", "mine", "LaunchTemplate: mine: "),
     ],
 )
 def test_what_is_wrong_is_told_before_a_machine_is_paid_for(filled, old, new, text):
@@ -160,3 +135,45 @@ def test_without_a_login_that_is_the_only_thing_told(filled, monkeypatch, tmp_pa
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     (line,) = told(filled)
     assert "AWS does not let you in: Unable to locate credentials" in line
+
+
+def quotas(file, **values):
+    """What the check of quotas finds where AWS tells these, by their names."""
+    client = boto3.client("service-quotas")
+    with Stubber(client) as answers:
+        for code, value in values.items():
+            asked = {"ServiceCode": "ec2", "QuotaCode": code.replace("_", "-")}
+            quota = {"Quota": {"QuotaCode": asked["QuotaCode"], "Value": float(value)}}
+            answers.add_response("get_service_quota", quota, asked)
+        cluster = load_cluster(file)
+        too_little, unknown = checks.quotas(cluster, client)
+        answers.assert_no_pending_responses()
+    return [str(problem) for problem in cluster.places.problems(too_little)], unknown
+
+
+def test_a_quota_that_is_too_small_is_told_of_spot_and_of_on_demand(filled):
+    assert quotas(filled, L_3819A6DF=48, L_DB2E81BA=48) == ([], [])
+    (line,), unknown = quotas(filled, L_3819A6DF=47, L_DB2E81BA=48)
+    assert "g5_spot.node_config.InstanceType: needs 48 virtual cores spot" in line
+    assert "quota L-3819A6DF is 47" in line
+    (line,), unknown = quotas(filled, L_3819A6DF=48, L_DB2E81BA=0)
+    assert "g5.node_config.InstanceType: needs 48 virtual cores on demand" in line
+    assert unknown == []
+
+
+def test_only_types_that_may_be_asked_for_are_looked_at(filled):
+    changed(filled, "max_workers: 0", "max_workers: 1")  # p4d
+    (line,), unknown = quotas(filled, L_3819A6DF=48, L_DB2E81BA=48, L_7212CCBC=95)
+    assert "p4d_spot.node_config.InstanceType: needs 96 virtual cores spot" in line
+    assert unknown == []
+
+
+def test_a_quota_that_cannot_be_asked_is_said_to_be_unknown(filled):
+    checked = doctor._quotas(load_cluster(filled))  # moto knows of no quota of EC2
+    assert not checked.is_fine
+    assert checked.problems == ()
+    assert "unknown: g5_spot: L-3819A6DF, " in checked.told
+    assert "unknown: g5: L-DB2E81BA, " in checked.told
+    other = changed(filled, "InstanceType: g5.12xlarge", "InstanceType: trn1.32xlarge")
+    told = doctor._quotas(load_cluster(other)).told
+    assert "unknown: g5_spot: which quota trn1.32xlarge counts in" in told

@@ -22,6 +22,7 @@ def filled(tmp_path, monkeypatch):
     for name in (".ssh/id_ed25519", ".ray/auth_token"):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text("secret")
+        (tmp_path / name).chmod(0o600)
     text = SHIPPED.read_text()
     for word in ("HEAD_ADDRESS", "WORKER_ADDRESS", "USER"):
         text = text.replace(word, "10.0.0.1" if "ADDRESS" in word else "me")
@@ -70,6 +71,12 @@ def test_a_missing_key_token_or_tool_is_told(filled, monkeypatch):
     assert "run `ray get-auth-token --generate`" in lines
     assert "ssh is not installed here" in lines
     assert "rsync is not installed here" in lines
+
+
+def test_a_token_that_others_can_read_is_told(filled):
+    (filled.parent / ".ray/auth_token").chmod(0o640)
+    (line,) = told(filled)
+    assert "~/.ray/auth_token can be read by others on this machine; chmod 600" in line
 
 
 def answer(**changes):
