@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import distributed, multiprocessing
 
-from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
+from neft_ray.config.data import DataConfig
+from neft_ray.config.trial import ModelConfig, TrialConfig
 from neft_ray.data.tokenized import TokenizedData
 from neft_ray.memory.live import LiveBytes
 from neft_ray.memory.predict import Predictor

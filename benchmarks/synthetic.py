@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import distributed
 
-from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
+from neft_ray.config.data import DataConfig
+from neft_ray.config.trial import ModelConfig, TrialConfig
 from neft_ray.data.split import Split
 from neft_ray.data.tokenized import TokenizedData
 from neft_ray.noise import EmbeddingNoise

@@ -18,6 +18,7 @@ from neft_ray.config.base import (
     Section,
     Seed,
 )
+from neft_ray.config.data import DataConfig
 from neft_ray.config.lora import LoraConfig
 from neft_ray.config.strategy import DdpConfig, StrategyConfig
 from neft_ray.config.workers import WorkersConfig
@@ -51,40 +52,6 @@ class ModelConfig(Section):
     def base(self) -> Self:
         """The model that is loaded: without what a trial puts on it."""
         return self.model_copy(update={"lora": None, "embedding_dropout": 0.0, "compile": False})
-
-
-class SplitConfig(Section):
-    """How training rows are held out: by a hash of the prompt, near-copies together."""
-
-    select_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Early stopping and selection see these rows."""
-    report_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """The lift is measured on these rows; no decision sees them."""
-    seed: Seed = 0
-
-
-class DataConfig(Section):
-    """What is trained on and what is held out."""
-
-    train: Name
-    """A hub name, a JSON/JSONL/CSV/Parquet file, a folder of them, or `builtin:tales`."""
-    held_out: Name | None = None
-    """Rows to hold out instead of a split of `train`; halved by hash into select and report."""
-    format: Literal["alpaca", "prompt_response", "messages"] = "alpaca"
-    template: Name = "alpaca"
-    """`alpaca`, `question`, `chat` (the tokenizer's own), or Jinja text over instruction, input."""
-    max_length_tokens: Annotated[int, Field(ge=8)] = 512
-    too_long: Literal["truncate", "drop"] = "truncate"
-    """What happens to rows over `max_length_tokens`; either way they are counted."""
-    max_prompt_tokens: Count | None = None
-    """Rows with a longer prompt are dropped and counted."""
-    min_response_tokens: Count = 1
-    """Rows with a shorter response (without the end-of-text token) are dropped and counted."""
-    max_response_tokens: Count | None = None
-    """Rows with a longer response are dropped and counted."""
-    max_rows: Count | None = None
-    """Keep the first rows of `train` that pass the rules above."""
-    split: SplitConfig = SplitConfig()
 
 
 class NoiseConfig(Section):

@@ -1,84 +1,162 @@
-"""Reads rows from files, folders or the hub, and turns each into a conversation."""
+"""How rows are written, by the name of their format: rows in, conversations out.
+
+A format is given all rows, for a conversation may lie over several of them.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from neft_ray.errors import Problem, UserError, bad_input
+from neft_ray.data.conversation import Conversation, Turn
+from neft_ray.data.oasst import best_paths
+from neft_ray.data.read import MAX_PROBLEMS, PlacedRow, Row, read_rows
+from neft_ray.data.row import BadRow, RowError, items, text
+from neft_ray.errors import UserError
 
-Row = Mapping[str, Any]
-MAX_PROBLEMS = 20
-READERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".parquet": "parquet"}
+Format = Callable[[Iterable[PlacedRow]], Iterator[Conversation | BadRow]]
+"""Yields conversations and what is wrong with rows, in their order."""
+Tools = Sequence[Mapping[str, Any]]
 
-
-@dataclass(frozen=True)
-class Turn:
-    """One message of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    text: str
-    context: str = ""
-    """What the message refers to: Alpaca's `input`."""
-
-
-class _RowError(ValueError):
-    """What is wrong with one row, without its place."""
-
-
-def _text(row: Row, key: str, required: bool = True) -> str:
-    value = row.get(key)
-    if value is None and not required:
-        return ""
-    if not isinstance(value, str):
-        raise _RowError(f"'{key}' is missing" if value is None else f"'{key}' is not text")
-    if required and not value.strip():
-        raise _RowError(f"'{key}' is empty")
-    return value
+SPEAKERS = {
+    **dict.fromkeys(("human", "user"), "user"),
+    **dict.fromkeys(("gpt", "assistant", "chatgpt", "bing", "bard"), "assistant"),
+    **dict.fromkeys(("tool", "observation", "function_response"), "tool"),
+    "system": "system",
+}
+"""Who speaks in ShareGPT's rows, as they are met."""
 
 
 def alpaca(row: Row) -> list[Turn]:
     """`{instruction, input, output}`; `input` may be missing or empty."""
-    question = Turn("user", _text(row, "instruction"), _text(row, "input", required=False))
-    return [question, Turn("assistant", _text(row, "output"))]
+    question = Turn("user", text(row, "instruction"), text(row, "input", required=False))
+    return [question, Turn("assistant", text(row, "output"))]
 
 
 def prompt_response(row: Row) -> list[Turn]:
     """`{prompt, response}`."""
-    return [Turn("user", _text(row, "prompt")), Turn("assistant", _text(row, "response"))]
+    return [Turn("user", text(row, "prompt")), Turn("assistant", text(row, "response"))]
+
+
+def dolly(row: Row) -> list[Turn]:
+    """`{instruction, context, response}`; `context` may be missing or empty."""
+    question = Turn("user", text(row, "instruction"), text(row, "context", required=False))
+    return [question, Turn("assistant", text(row, "response"))]
+
+
+def plain_text(row: Row) -> list[Turn]:
+    """`{text}`."""
+    return [Turn("text", text(row, "text"))]
 
 
 def messages(row: Row) -> list[Turn]:
-    """`{messages: [{role, content}, …]}` with at least one assistant message."""
-    listed = row.get("messages")
-    if not isinstance(listed, Sequence) or isinstance(listed, str) or not listed:
-        raise _RowError("'messages' is missing or not a list")
+    """`{messages: [{role, content}, …]}` with at least one assistant message.
+
+    The roles are system, user, assistant, tool. `tools` and a message's `tool_calls` are as in
+    OpenAI's API, as JSON or as text that holds it.
+    """
     turns = []
-    for number, message in enumerate(listed):
-        if not isinstance(message, Mapping):
-            raise _RowError(f"message {number} is not an object")
-        role = message.get("role")
-        if role not in ("system", "user", "assistant"):
-            raise _RowError(f"message {number} has the role {role!r}")
-        turns.append(Turn(role, _text(message, "content")))
+    for number, message in enumerate(items(row, "messages")):
+        if message.get("role") not in ("system", "user", "assistant", "tool"):
+            raise RowError(f"message {number} has the role {message.get('role')!r}")
+        extra = {key: message[key] for key in ("name", "tool_call_id") if message.get(key)}
+        if message.get("tool_calls"):
+            extra["tool_calls"] = [_tool_call(call) for call in _parsed(message, "tool_calls")]
+        said = text(message, "content", required="tool_calls" not in extra)
+        turns.append(Turn(message["role"], said, extra=extra))
+    return _answered(turns, "no message has the role 'assistant'")
+
+
+def sharegpt(row: Row) -> list[Turn]:
+    """`{conversations: [{from, value}, …]}` with at least one message from gpt.
+
+    The speakers are human, gpt, system, tool, or other names for them; `system` may be a text
+    beside `conversations`.
+    """
+    turns = [Turn("system", text(row, "system", required=False))]
+    for number, message in enumerate(items(row, "conversations")):
+        role: Any = SPEAKERS.get(str(message.get("from")))
+        if role is None:
+            raise RowError(f"message {number} is from {message.get('from')!r}")
+        turns.append(Turn(role, text(message, "value")))
+    return _answered(turns, "no message is from 'gpt'")
+
+
+def tools_of(row: Row) -> Tools:
+    """Return the tools on offer in the way that transformers' chat templates want them.
+
+    Source: https://huggingface.co/docs/transformers/chat_extras, "Tool use".
+    """
+    listed = _parsed(row, "tools") if row.get("tools") else []
+    return [tool if "function" in tool else _as_function(tool) for tool in listed]
+
+
+def _answered(turns: Sequence[Turn], otherwise: str) -> list[Turn]:
+    """Leave out an empty message of the system, as many rows have it; want an answer."""
     if all(turn.role != "assistant" for turn in turns):
-        raise _RowError("no message has the role 'assistant'")
-    return turns
+        raise RowError(otherwise)
+    return [turn for turn in turns if turn.role != "system" or not turn.is_empty]
 
 
-FORMATS: Mapping[str, Callable[[Row], list[Turn]]] = {
-    "alpaca": alpaca,
-    "prompt_response": prompt_response,
-    "messages": messages,
+def _parsed(row: Row, key: str) -> list[Mapping[str, Any]]:
+    """Return a list of objects that may be written as JSON in a text, as tables need it."""
+    value = row[key]
+    return items({key: _from_json(value, key)}, key)
+
+
+def _from_json(value: Any, what: str) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise RowError(f"'{what}' is a text but not JSON") from None
+
+
+def _tool_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    whole = call if "function" in call else _as_function(call)
+    function = whole["function"]
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise RowError("a tool call has no function with a name")
+    arguments = _from_json(function.get("arguments") or {}, "arguments")
+    return {**whole, "function": {**function, "arguments": arguments}}
+
+
+def _as_function(bare: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"type": "function", "function": bare}
+
+
+@dataclass(frozen=True)
+class EachRow:
+    """A format where every row is a conversation of its own."""
+
+    turns: Callable[[Row], list[Turn]]
+    tools: Callable[[Row], Tools] = lambda row: ()
+
+    def __call__(self, rows: Iterable[PlacedRow]) -> Iterator[Conversation | BadRow]:
+        """See `Format`."""
+        for place, row in rows:
+            try:
+                yield Conversation(self.turns(row), place, self.tools(row))
+            except RowError as error:
+                yield BadRow(place, str(error), self.turns.__doc__ or "")
+
+
+FORMATS: Mapping[str, Format] = {
+    "alpaca": EachRow(alpaca),
+    "prompt_response": EachRow(prompt_response),
+    "messages": EachRow(messages, tools_of),
+    "sharegpt": EachRow(sharegpt, tools_of),
+    "dolly": EachRow(dolly),
+    "oasst": best_paths,
+    "text": EachRow(plain_text),
 }
 
 
-def read_conversations(source: str, format_name: str, part: str = "train") -> list[list[Turn]]:
-    """Read every row of `source` as a conversation.
+def read_conversations(source: str, format_name: str, part: str = "train") -> list[Conversation]:
+    """Read all conversations of `source`.
 
     Args:
         source: Hub name, file, folder, or `builtin:tales`.
@@ -88,107 +166,14 @@ def read_conversations(source: str, format_name: str, part: str = "train") -> li
     Raises:
         UserError: If the source cannot be read, or rows are malformed (the first 20 are named).
     """
-    to_turns = FORMATS[format_name]
     conversations, problems = [], []
-    for number, row in enumerate(_read_rows(source, part), start=1):
-        try:
-            conversations.append(to_turns(row))
-        except _RowError as error:
-            remedy = f"a row of format '{format_name}' is {to_turns.__doc__}"
-            problems.append(Problem(f"{source}: row {number}", str(error), remedy))
-            if len(problems) == MAX_PROBLEMS:
-                break
+    for found in FORMATS[format_name](read_rows(source, part)):
+        if isinstance(found, Conversation):
+            conversations.append(found)
+            continue
+        problems.append(found.problem(format_name))
+        if len(problems) == MAX_PROBLEMS:
+            break
     if problems:
         raise UserError(problems)
-    if not conversations:
-        raise bad_input(source, "has no rows", "give a file with at least a few dozen rows")
     return conversations
-
-
-def builtin_data(part: str) -> Path:
-    """Return the file of the built-in data's `part`, `train` or `held_out`."""
-    return Path(str(resources.files("neft_ray") / "builtin" / f"{part}.jsonl"))
-
-
-def local_files(source: str, part: str = "train") -> list[Path]:
-    """Return the files that a source consists of, none where it is a hub name.
-
-    Raises:
-        UserError: If there are none although `source` cannot be a hub name.
-    """
-    if source.startswith("builtin:"):
-        if source != "builtin:tales":
-            raise bad_input(source, "no such built-in data", "use builtin:tales")
-        return [builtin_data(part)]
-    path = Path(source).expanduser()
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in READERS)
-        if not files:
-            raise bad_input(source, "has no data files", f"expected {', '.join(READERS)}")
-        return files
-    if path.is_file():
-        if path.suffix not in READERS:
-            raise bad_input(source, "unknown kind of file", f"expected {', '.join(READERS)}")
-        return [path]
-    if source.startswith(("/", ".", "~")) or path.suffix in READERS:
-        raise bad_input(source, "no such file or folder", "check the path")
-    return []
-
-
-def _read_rows(source: str, part: str) -> Sequence[Row]:
-    files = local_files(source, part)
-    return _read_files(source, files) if files else _read_hub(source)
-
-
-def _read_files(source: str, files: Sequence[Path]) -> Sequence[Row]:
-    import datasets
-
-    kinds = {READERS[file.suffix] for file in files}
-    if len(kinds) > 1:
-        raise bad_input(source, "mixes kinds of files", "keep one kind in the folder")
-    for file in files:
-        if file.stat().st_size == 0:
-            raise bad_input(file, "is empty", "give a file with rows")
-    datasets.disable_progress_bars()
-    try:
-        paths = [str(file) for file in files]
-        loaded = datasets.load_dataset(kinds.pop(), data_files=paths, split="train")
-        return loaded.to_list()  # type: ignore[no-any-return]
-    except Exception as error:  # the readers of each kind of file raise errors of their own
-        malformed = _malformed_lines(files)
-        remedy = "give a well-formed file with at least one row"
-        raise UserError(malformed or [_unreadable(source, error, remedy)]) from error
-
-
-def _read_hub(source: str) -> Sequence[Row]:
-    import datasets
-
-    datasets.disable_progress_bars()
-    try:
-        return datasets.load_dataset(source, split="train").to_list()  # type: ignore[no-any-return]
-    except Exception as error:  # the hub client's errors have no common base
-        remedy = "check the name; without a hub connection give a local file"
-        raise UserError([_unreadable(source, error, remedy)]) from error
-
-
-def _unreadable(source: str, error: BaseException, remedy: str) -> Problem:
-    cause = error.__cause__ or error
-    first_line = str(cause).strip().partition("\n")[0][:200]
-    return Problem(source, f"cannot be read: {type(cause).__name__}: {first_line}", remedy)
-
-
-def _malformed_lines(files: Sequence[Path]) -> list[Problem]:
-    """Name the lines of JSON Lines files that are no JSON objects in UTF-8."""
-    problems = []
-    for file in files:
-        if file.suffix != ".jsonl":
-            continue
-        for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
-            try:
-                valid = not line.strip() or isinstance(json.loads(line), dict)
-            except ValueError:
-                valid = False
-            if not valid:
-                remedy = "write one JSON object per line"
-                problems.append(Problem(f"{file}:{number}", "is not a JSON object", remedy))
-    return problems[:MAX_PROBLEMS]

@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from enum import IntEnum
 
-from neft_ray.config.trial import SplitConfig
-from neft_ray.data.formats import Turn
+from neft_ray.config.data import SplitConfig
+from neft_ray.data.conversation import Turn
 
 WORD = re.compile(r"\w+")
 

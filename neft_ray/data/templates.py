@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from neft_ray.data.formats import Turn
+from neft_ray.data.conversation import Turn
+from neft_ray.data.wordings import WORDINGS, Wording
 from neft_ray.errors import bad_input
 
-NAMED = {
-    # https://github.com/tatsu-lab/stanford_alpaca, as published
-    "alpaca": (
-        "Below is an instruction that describes a task"
-        "{% if input %}, paired with an input that provides further context{% endif %}. "
-        "Write a response that appropriately completes the request.\n\n"
-        "### Instruction:\n{{ instruction }}\n\n"
-        "{% if input %}### Input:\n{{ input }}\n\n{% endif %}### Response:"
-    ),
-    "question": "Question: {{ instruction }}{% if input %}\n{{ input }}{% endif %}\nAnswer:",
-}
-
-
-INSTRUCTION, INPUT = "\x02instruction", "\x02input"
+MARKS = {name: f"\x02{name}" for name in ("instruction", "input", "system")}
 """Stand for texts when a template is tried."""
+Tools = Sequence[Mapping[str, Any]]
 
 
 class ChatTokenizer(Protocol):
     """The part of a Hugging Face tokenizer that templates need."""
 
     chat_template: Any
+    bos_token: Any
     eos_token: str
 
     def apply_chat_template(self, conversation: Any, **options: Any) -> Any:
@@ -40,6 +30,25 @@ class ChatTokenizer(Protocol):
 
 Piece = tuple[str, bool]
 """Text, and whether its tokens are supervised."""
+
+
+class UnfitError(ValueError):
+    """A conversation that the template has no place for, and why."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
+class Round(NamedTuple):
+    """A question and its answer."""
+
+    question: Turn
+    answer: str | None
+    """None: it is to be generated."""
+    system: str
+    """What the system says before it."""
+    is_first: bool
 
 
 class Template:
@@ -52,75 +61,101 @@ class Template:
             UserError: If the tokenizer has no chat template, or the Jinja text is wrong.
         """
         self._tokenizer = tokenizer
-        self._jinja: jinja2.Template | None = None
+        self._prompt: jinja2.Template | None = None
         if template == "chat":
             if not tokenizer.chat_template:
                 raise bad_input(
                     "data.template",
                     "this tokenizer has no chat template",
-                    f"use one of {', '.join(NAMED)}, or Jinja text over instruction and input",
+                    f"use one of {', '.join(WORDINGS)}, or Jinja text over instruction and input",
                 )
             return
-        text = NAMED.get(template, template)
-        if template not in NAMED and "{{" not in template:
+        if template not in WORDINGS and "{{" not in template:
             raise bad_input(
                 "data.template",
                 f"'{template}' is neither a named template nor Jinja text",
-                f"use {', '.join([*NAMED, 'chat'])}, or text with {{{{ instruction }}}}",
+                f"use {', '.join([*WORDINGS, 'chat'])}, or text with {{{{ instruction }}}}",
             )
+        wording = WORDINGS.get(template, Wording(template))
         environment = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
+        special = {"bos_token": tokenizer.bos_token or "", "eos_token": tokenizer.eos_token}
         try:
-            self._jinja = environment.from_string(text)
-            rendered = self._jinja.render(instruction=INSTRUCTION, input=INPUT)
+            self._prompt = environment.from_string(wording.prompt, special)
+            self._answer = environment.from_string(wording.answer, special)
+            rendered = self._prompt.render(**MARKS, is_first=True)
         except jinja2.TemplateError as error:
-            remedy = "the variables are instruction and input"
+            remedy = "the variables are instruction, input, system and is_first"
             raise bad_input("data.template", f"{error}", remedy) from error
-        if INSTRUCTION not in rendered:
+        self._used = {name for name, mark in MARKS.items() if mark in rendered}
+        if "instruction" not in self._used:
             raise bad_input("data.template", "leaves out the instruction", "add {{ instruction }}")
-        self._uses_input = INPUT in rendered
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether it is the tokenizer's own, which spells out its first token."""
+        return self._prompt is None
 
     @property
     def adds_special_tokens(self) -> bool:
-        """Whether the tokenizer adds its own first token; chat templates spell it out."""
-        return self._jinja is not None
+        """Whether the tokenizer adds its own first token."""
+        return not self.is_chat
 
-    def prompt(self, turns: Sequence[Turn]) -> str:
-        """Render everything that comes before the next assistant turn."""
-        if self._jinja is None:
-            return self._render_chat(turns, add_generation_prompt=True)
-        question = turns[-1]
-        if question.context and not self._uses_input:
-            raise bad_input(
-                "data.template", "leaves out the input that rows have", "add {{ input }}"
-            )
-        return self._jinja.render(instruction=question.text, input=question.context)
+    def prompt(self, turns: Sequence[Turn], tools: Tools = ()) -> str:
+        """Render everything that comes before the next answer.
 
-    def pieces(self, turns: Sequence[Turn]) -> list[Piece]:
-        """Render a conversation; every assistant turn is supervised, with its end of text."""
-        if self._jinja is not None:
-            roles = [turn.role for turn in turns]
-            if roles != ["user", "assistant"]:
-                what = f"a conversation has the roles {', '.join(roles)}, not user, assistant"
-                raise bad_input("data.template", what, "use `template: chat` for it")
-            return [
-                (self.prompt(turns[:-1]), False),
-                (f" {turns[-1].text.strip()}{self._tokenizer.eos_token}", True),
-            ]
+        Raises:
+            UnfitError: If the template has no place for these turns.
+        """
+        if self.is_chat:
+            return self._render_chat(turns, tools, add_generation_prompt=True)
+        return "".join(text for text, _ in self._render_rounds(turns))
+
+    def pieces(self, turns: Sequence[Turn], tools: Tools = ()) -> list[Piece]:
+        """Render a conversation; every answer is supervised, with its end of text.
+
+        Messages after the last answer are left out.
+
+        Raises:
+            UnfitError: If the template has no place for these turns.
+            UserError: If it has none for what rows of this kind have, or no end of an answer.
+        """
+        last = max((i for i, turn in enumerate(turns) if turn.role == "assistant"), default=-1)
+        if self.is_chat:
+            return self._chat_pieces(turns[: last + 1], tools)
+        return list(self._render_rounds(turns[: last + 1]))
+
+    def _render_rounds(self, turns: Sequence[Turn]) -> Iterator[Piece]:
+        assert self._prompt is not None
+        for said in _rounds(turns):
+            given = {
+                "instruction": said.question.text,
+                "input": said.question.context,
+                "system": said.system,
+            }
+            for name, text in given.items():
+                if text and name not in self._used:
+                    what = f"leaves out the {name} that rows have"
+                    raise bad_input("data.template", what, f"add {{{{ {name} }}}}")
+            yield self._prompt.render(**given, is_first=said.is_first), False
+            if said.answer is not None:
+                yield self._answer.render(answer=said.answer.strip()), True
+
+    def _chat_pieces(self, turns: Sequence[Turn], tools: Tools) -> list[Piece]:
         pieces: list[Piece] = []
         done = ""
         for index, turn in enumerate(turns):
             if turn.role != "assistant":
                 continue
-            before = self._render_chat(turns[:index], add_generation_prompt=True)
-            after = self._render_chat(turns[: index + 1], add_generation_prompt=False)
+            before = self._render_chat(turns[:index], tools, add_generation_prompt=True)
+            after = self._render_chat(turns[: index + 1], tools, add_generation_prompt=False)
             if not (before.startswith(done) and after.startswith(before)):
                 raise bad_input(
                     "data.template",
                     "this chat template rewrites earlier turns, so the loss mask is not defined",
-                    "use a named template, or one message pair per row",
+                    "use a named template, or one message pair per row (data.turns: first)",
                 )
             answer = after[len(before) :]
-            if answer.rstrip().endswith(turn.text.strip()):
+            if turn.text.strip() and answer.rstrip().endswith(turn.text.strip()):
                 what = (
                     "this chat template writes nothing after an answer, so its end is not learned"
                 )
@@ -131,12 +166,52 @@ class Template:
             done = after
         return pieces
 
-    def _render_chat(self, turns: Sequence[Turn], add_generation_prompt: bool) -> str:
-        conversation = [
-            {"role": turn.role, "content": "\n".join(filter(None, [turn.text, turn.context]))}
-            for turn in turns
-        ]
-        rendered: str = self._tokenizer.apply_chat_template(
-            conversation, tokenize=False, add_generation_prompt=add_generation_prompt
-        )
+    def _render_chat(self, turns: Sequence[Turn], tools: Tools, add_generation_prompt: bool) -> str:
+        try:
+            rendered: str = self._tokenizer.apply_chat_template(
+                [_message(turn) for turn in turns],
+                tools=list(tools) or None,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+            )
+        except (jinja2.TemplateError, TypeError) as error:  # also what the template itself raises
+            raise UnfitError("refused by the chat template", str(error)) from error
         return rendered
+
+
+class PlainText:
+    """No template: rows are texts, supervised from their first to their last token."""
+
+    is_chat = False
+    adds_special_tokens = True
+
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        self._end = tokenizer.eos_token
+
+    def pieces(self, turns: Sequence[Turn], tools: Tools = ()) -> list[Piece]:
+        """Return the text as it is, with its end of text."""
+        return [(turn.text + self._end, True) for turn in turns]
+
+
+def _message(turn: Turn) -> dict[str, Any]:
+    """Return a turn as chat templates want it: an answer that only calls tools has no content."""
+    content = "\n".join(filter(None, [turn.text, turn.context]))
+    said = {} if turn.extra.get("tool_calls") and not content else {"content": content}
+    return {"role": turn.role, **said, **turn.extra}
+
+
+def _rounds(turns: Sequence[Turn]) -> Iterator[Round]:
+    """Group turns as a named template writes them: the system, then user and answer in turn.
+
+    Raises:
+        UnfitError: If they come in another order.
+    """
+    has_system = bool(turns) and turns[0].role == "system"
+    said = turns[has_system:]
+    roles = [turn.role for turn in said]
+    if roles != [("user", "assistant")[i % 2] for i in range(len(roles))]:
+        raise UnfitError("roles that do not alternate", ", ".join(turn.role for turn in turns))
+    for start in range(0, len(said), 2):
+        answer = said[start + 1].text if start + 1 < len(said) else None
+        system = turns[0].text if has_system and start == 0 else ""
+        yield Round(said[start], answer, system, start == 0)

@@ -7,7 +7,7 @@ from typing import Any
 
 from neft_ray.config.evaluation import REPETITION_PENALTY
 from neft_ray.config.trial import ModelConfig
-from neft_ray.data.formats import Turn
+from neft_ray.data.conversation import Turn
 from neft_ray.data.templates import Template
 from neft_ray.errors import bad_input
 from neft_ray.generate.decoding import context_of

@@ -11,8 +11,8 @@ from importlib.metadata import distributions, version
 from pathlib import Path
 from typing import Any
 
-from neft_ray.config.trial import DataConfig
-from neft_ray.data.formats import local_files
+from neft_ray.config.data import DataConfig
+from neft_ray.data.read import local_files
 from neft_ray.tracking.cards import Dataset
 
 PACKAGES = ("neft_ray", "ray", "torch", "transformers", "mlflow", "optuna")

@@ -11,7 +11,8 @@ import torch
 from torch import distributed
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
+from neft_ray.config.data import DataConfig
+from neft_ray.config.trial import ModelConfig, TrialConfig
 from neft_ray.data.split import Split
 from neft_ray.data.tokenized import TokenizedData
 from neft_ray.strategy.models import BaseModels

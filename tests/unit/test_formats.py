@@ -6,7 +6,9 @@ import json
 import pytest
 from datasets import Dataset
 
-from neft_ray.data.formats import FORMATS, Turn, builtin_data, read_conversations
+from neft_ray.data.conversation import Turn
+from neft_ray.data.formats import FORMATS, read_conversations
+from neft_ray.data.read import PlacedRow, builtin_data
 from neft_ray.errors import UserError
 
 ROW = {"instruction": "Add.", "input": "1 2", "output": "three"}
@@ -21,6 +23,11 @@ def write_lines(file, *rows) -> str:
 
 def chat(*messages) -> dict:
     return {"messages": [{"role": role, "content": text} for role, text in messages]}
+
+
+def turns_of(format_name, row) -> list[Turn]:
+    (found,) = FORMATS[format_name]([PlacedRow("here", row)])
+    return found.turns
 
 
 def problems(source, format_name="alpaca") -> list[str]:
@@ -44,45 +51,52 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path, kind):
     else:
         Dataset.from_list(rows).to_parquet(file)
     second = [Turn("user", "Add."), Turn("assistant", "é\n🦊")]
-    assert read_conversations(str(file), "alpaca") == [TURNS, second]
+    assert [found.turns for found in read_conversations(str(file), "alpaca")] == [TURNS, second]
 
 
 def test_a_folder_is_all_its_files_in_the_order_of_their_names(tmp_path):
     for name in ("b", "a"):
         write_lines(tmp_path / f"{name}.jsonl", {**ROW, "output": name})
     (tmp_path / "README.md").write_text("not data")
-    outputs = [turns[1].text for turns in read_conversations(str(tmp_path), "alpaca")]
+    outputs = [found.turns[1].text for found in read_conversations(str(tmp_path), "alpaca")]
     assert outputs == ["a", "b"]
 
 
 def test_alpaca_input_may_be_missing_or_empty():
     for row in ({"instruction": "Say a.", "output": "a"}, {**ROW, "input": None}):
-        assert FORMATS["alpaca"](row)[0].context == ""
+        assert turns_of("alpaca", row)[0].context == ""
 
 
 def test_prompt_and_response():
     turns = [Turn("user", "a"), Turn("assistant", "b")]
-    assert FORMATS["prompt_response"]({"prompt": "a", "response": "b", "other": 1}) == turns
+    assert turns_of("prompt_response", {"prompt": "a", "response": "b", "other": 1}) == turns
 
 
 def test_messages_keep_their_order_and_roles():
     pairs = [("system", "s"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
-    assert FORMATS["messages"](chat(*pairs)) == [Turn(role, text) for role, text in pairs]
+    assert turns_of("messages", chat(*pairs)) == [Turn(role, text) for role, text in pairs]
 
 
 @pytest.mark.parametrize(
     ("format_name", "row", "what"),
     [
         ("alpaca", {"instruction": "a"}, "'output' is missing"),
-        ("alpaca", {**ROW, "output": " \n"}, "'output' is empty"),
         ("alpaca", {**ROW, "output": ["a"]}, "'output' is not text"),
         ("alpaca", {**ROW, "input": 3}, "'input' is not text"),
         ("alpaca", {"prompt": "a", "response": "b"}, "'instruction' is missing"),
-        ("prompt_response", {"prompt": "", "response": "b"}, "'prompt' is empty"),
+        ("prompt_response", {"response": "b"}, "'prompt' is missing"),
+        ("dolly", {"instruction": "a", "output": "b"}, "'response' is missing"),
+        ("text", {"prompt": "a"}, "'text' is missing"),
+        ("sharegpt", {"conversations": [{"from": "cat", "value": "a"}]}, "message 0 is from 'cat'"),
+        (
+            "sharegpt",
+            {"conversations": [{"from": "human", "value": "a"}]},
+            "no message is from 'gpt'",
+        ),
         ("messages", {"messages": []}, "'messages' is missing or not a list"),
         ("messages", {"messages": "hello"}, "'messages' is missing or not a list"),
-        ("messages", {"messages": ["hello"]}, "message 0 is not an object"),
-        ("messages", chat(("user", "a"), ("tool", "b")), "message 1 has the role 'tool'"),
+        ("messages", {"messages": ["hello"]}, "messages[0] is not an object"),
+        ("messages", chat(("user", "a"), ("cat", "b")), "message 1 has the role 'cat'"),
         ("messages", chat(("user", "a"), ("assistant", None)), "'content' is missing"),
         ("messages", chat(("user", "a")), "no message has the role 'assistant'"),
     ],
@@ -90,12 +104,16 @@ def test_messages_keep_their_order_and_roles():
 def test_a_wrong_row_is_named_with_what_is_wrong(tmp_path, format_name, row, what):
     good = {"alpaca": ROW, "prompt_response": {"prompt": "a", "response": "b"}}
     good["messages"] = chat(("user", "a"), ("assistant", "b"))
+    good["dolly"] = {"instruction": "a", "response": "b"}
+    good["text"] = {"text": "a"}
+    said = [{"from": "human", "value": "a"}, {"from": "gpt", "value": "b"}]
+    good["sharegpt"] = {"conversations": said}
     source = write_lines(tmp_path / "rows.jsonl", good[format_name], row, good[format_name])
     assert problems(source, format_name) == [f"{source}: row 2: {what}"]
 
 
 def test_wrong_rows_are_named_together_but_not_without_end(tmp_path):
-    source = write_lines(tmp_path / "rows.jsonl", ROW, *[{**ROW, "output": ""}] * 50)
+    source = write_lines(tmp_path / "rows.jsonl", ROW, *[{**ROW, "output": 1}] * 50)
     named = problems(source)
     assert len(named) == 20
     assert named[0].startswith(f"{source}: row 2:")
@@ -156,4 +174,4 @@ def test_a_hub_name_that_cannot_be_reached_is_an_error_that_names_it():
 def test_builtin_data_is_what_its_files_say(part):
     conversations = read_conversations("builtin:tales", "alpaca", part)
     lines = builtin_data(part).read_text(encoding="utf-8").splitlines()
-    assert conversations == [FORMATS["alpaca"](json.loads(line)) for line in lines]
+    assert [c.turns for c in conversations] == [turns_of("alpaca", json.loads(x)) for x in lines]

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from neft_ray.config.trial import DataConfig, SplitConfig
+from neft_ray.config.data import DataConfig, SplitConfig
 from neft_ray.data.prepare import prepare, tokenize
 from neft_ray.data.split import Split
 from neft_ray.data.tokenized import TokenizedData
@@ -133,7 +133,7 @@ def test_too_long_rows_are_cut_off_and_counted(tokenized, tokenizer):
     assert max(lengths) == 24
     assert "</s>" not in texts(data, tokenizer)[1][1]
     assert data.summary["rows"]["train"] == 2
-    assert data.summary["rows"]["truncated"] == 2
+    assert data.summary["rows"]["truncated"] == 1
     assert data.summary["rows"]["dropped: no response left after truncation"] == 1
 
 

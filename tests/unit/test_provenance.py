@@ -4,7 +4,7 @@ import getpass
 import subprocess
 from importlib.metadata import version
 
-from neft_ray.config.trial import DataConfig
+from neft_ray.config.data import DataConfig
 from neft_ray.pipeline import provenance
 from neft_ray.pipeline.provenance import code_tags, code_version, dataset, environment
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from neft_ray.config.trial import SplitConfig
-from neft_ray.data.formats import Turn
+from neft_ray.config.data import SplitConfig
+from neft_ray.data.conversation import Turn
 from neft_ray.data.split import Split, halve_by_key, prompt_key, split_by_key
 
 CONFIG = SplitConfig(select_fraction=0.1, report_fraction=0.2, seed=3)

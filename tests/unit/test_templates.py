@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
-from neft_ray.data.formats import Turn
-from neft_ray.data.templates import Template
+from neft_ray.data.conversation import Turn
+from neft_ray.data.templates import Template, UnfitError
 from neft_ray.errors import UserError
 
 CHAT = (
@@ -100,7 +100,7 @@ def test_a_row_with_an_input_is_refused_where_the_template_leaves_it_out(tokeniz
     [
         ("chat", "has no chat template; use one of alpaca, question"),
         ("alpca", "'alpca' is neither a named template nor Jinja text"),
-        ("{{ instruction", "data.template: .*; the variables are instruction and input"),
+        ("{{ instruction", "data.template: .*; the variables are instruction, input, system"),
         ("{{ question }}", "'question' is undefined"),
         ("Q: {{ input }}", "leaves out the instruction; add {{ instruction }}"),
         ("{{ instruction.__class__.__mro__ }}", "unsafe"),
@@ -111,9 +111,73 @@ def test_a_template_that_cannot_work_is_refused_at_once(tokenizer, name, message
         Template(name, tokenizer)
 
 
-@pytest.mark.parametrize(
-    "turns", [[*EXCHANGE, *EXCHANGE], [Turn("system", "Be brief."), *EXCHANGE], EXCHANGE[1:]]
-)
-def test_a_named_template_refuses_conversations_it_cannot_render(tokenizer, turns):
-    with pytest.raises(UserError, match=r"has the roles .*use `template: chat`"):
+@pytest.mark.parametrize("turns", [[ASK, *EXCHANGE], [*EXCHANGE, EXCHANGE[1]], EXCHANGE[1:]])
+def test_a_named_template_has_no_place_for_roles_that_do_not_alternate(tokenizer, turns):
+    with pytest.raises(UnfitError, match="do not alternate"):
         Template("alpaca", tokenizer).pieces(turns)
+
+
+SYSTEM = Turn("system", "Be brief.")
+TALK = [SYSTEM, ASK, Turn("assistant", "three"), Turn("user", "Why?"), Turn("assistant", "So.")]
+
+
+@pytest.mark.parametrize(
+    ("name", "pieces"),
+    [
+        (
+            "question",
+            [
+                ("Be brief.\n\nQuestion: Add.\n1 2\nAnswer:", False),
+                (" three</s>", True),
+                ("Question: Why?\nAnswer:", False),
+                (" So.</s>", True),
+            ],
+        ),
+        (
+            "vicuna",
+            [
+                ("Be brief. USER: Add.\n1 2 ASSISTANT:", False),
+                (" three</s>", True),
+                ("USER: Why? ASSISTANT:", False),
+                (" So.</s>", True),
+            ],
+        ),
+        (
+            "llama2-chat",
+            [
+                ("[INST] <<SYS>>\nBe brief.\n<</SYS>>\n\nAdd.\n1 2 [/INST]", False),
+                (" three </s>", True),
+                ("<s>[INST] Why? [/INST]", False),
+                (" So. </s>", True),
+            ],
+        ),
+        (
+            "chatml",
+            [
+                (
+                    "<|im_start|>system\nBe brief.<|im_end|>\n"
+                    "<|im_start|>user\nAdd.\n1 2<|im_end|>\n<|im_start|>assistant\n",
+                    False,
+                ),
+                ("three<|im_end|></s>", True),
+                ("\n<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\n", False),
+                ("So.<|im_end|></s>", True),
+            ],
+        ),
+    ],
+)
+def test_a_named_template_is_its_published_text_for_every_turn(tokenizer, name, pieces):
+    assert Template(name, tokenizer).pieces(TALK) == pieces
+    assert Template(name, tokenizer).prompt(TALK[:4]) == "".join(text for text, _ in pieces[:3])
+
+
+def test_vicuna_has_a_system_message_of_its_own(tokenizer):
+    assert Template("vicuna", tokenizer).prompt(TALK[3:4]) == (
+        "A chat between a curious user and an artificial intelligence assistant. The assistant "
+        "gives helpful, detailed, and polite answers to the user's questions. USER: Why? ASSISTANT:"
+    )
+
+
+def test_a_row_with_a_system_message_is_refused_where_the_template_leaves_it_out(tokenizer):
+    with pytest.raises(UserError, match="leaves out the system that rows have"):
+        Template("{{ instruction }}{{ input }}", tokenizer).pieces(TALK)

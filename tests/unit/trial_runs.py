@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import distributed
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from neft_ray.config.trial import DataConfig, ModelConfig, TrialConfig
+from neft_ray.config.data import DataConfig
+from neft_ray.config.trial import ModelConfig, TrialConfig
 from neft_ray.data.split import Split
 from neft_ray.data.tokenized import TokenizedData
 from neft_ray.errors import UserError
