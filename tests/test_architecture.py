@@ -57,6 +57,7 @@ OPTIONAL = {
     "lm-eval": "evaluate/ifeval.py",
     "langdetect": "evaluate/ifeval.py",
     "nltk": "evaluate/ifeval.py",
+    "bitsandbytes": "model/four_bits.py",
 }
 
 MAX_FILE_LINES = 250
