@@ -107,8 +107,8 @@ def _keep_as_packed(model: nn.Module) -> None:
     It packs weights anew there, in place (`Linear4bit.forward`), and fails for some widths.
     """
     for part in model.modules():
-        if hasattr(part, "support_avx512bf16_for_cpu"):
-            part.support_avx512bf16_for_cpu = False
+        if "support_avx512bf16_for_cpu" in vars(part):
+            vars(part)["support_avx512bf16_for_cpu"] = False
 
 
 def dequantized(model: Any) -> Any:
