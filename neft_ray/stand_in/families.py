@@ -83,7 +83,7 @@ class Family:
 
 FAMILIES = {
     "Llama 3": Family(
-        *(r"llama-?_?3", r"instruct", "llama", "<|begin_of_text|>", "<|end_of_text|>"),
+        *(r"llama-?_?3(?!\d)", r"instruct", "llama", "<|begin_of_text|>", "<|end_of_text|>"),
         "<|finetune_right_pad_id|>",
         ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
         _LLAMA3_CHAT,
