@@ -27,7 +27,7 @@ def make_model(family: Family, chats: bool, folder: Path) -> None:
 
     quiet_deepspeed()  # transformers imports it to save a model
     logging.disable_progress_bar()
-    tokenizer = _tokenizer(family, chats)
+    tokenizer = _tokenizer(family, chats, folder)
     config = CONFIG_MAPPING[family.model_type](
         vocab_size=len(tokenizer),
         bos_token_id=tokenizer.bos_token_id,
@@ -41,9 +41,8 @@ def make_model(family: Family, chats: bool, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _tokenizer(family: Family, chats: bool) -> Any:
+def _tokenizer(family: Family, chats: bool, folder: Path) -> Any:
     """Return the built-in tokenizer with the special tokens of a family in the place of its own."""
-    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
     described = json.loads((Path(resolve_path("builtin:base")) / "tokenizer.json").read_text())
@@ -57,9 +56,11 @@ def _tokenizer(family: Family, chats: bool) -> Any:
     described["post_processor"] = None
     if family.first is not None:
         described["post_processor"] = _puts_in_front(family.first, vocabulary, names)
+    file = folder / "tokenizer.json"
+    file.write_text(json.dumps(described))
     given: dict[str, Any] = {"bos_token": family.first} if family.first else {}
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(json.dumps(described)),
+        tokenizer_file=str(file),
         eos_token=family.last,
         pad_token=family.pad,
         **given,

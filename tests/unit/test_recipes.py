@@ -1,4 +1,4 @@
-"""Recipes: found by name, described by their heads, which agree with their files and docs/paper.md."""
+"""Recipes: found by name, described by heads that agree with their files and docs/paper.md."""
 
 import re
 from pathlib import Path
