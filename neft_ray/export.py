@@ -14,9 +14,10 @@ from neft_ray import __version__
 from neft_ray.config.trial import NoiseConfig, TrialConfig
 from neft_ray.errors import UserError, bad_input
 from neft_ray.journal import TrialRecord
-from neft_ray.lora import add_adapter, merged
-from neft_ray.model import load_model, load_tokenizer
+from neft_ray.lora import merged
+from neft_ray.model import dequantized, load_model, load_tokenizer
 from neft_ray.run_directory import RunDirectory, trial_name
+from neft_ray.strategy.models import with_trained_parts
 from neft_ray.strategy.registry import strategy_of
 from neft_ray.train import stored
 from neft_ray.train.contents import altered, damage
@@ -78,9 +79,8 @@ def export_trial(
 def _tuned_model(folder: Path, config: TrialConfig, adapter: bool) -> Any:
     if problem := damage(folder, config.config_hash) or altered(folder):
         raise UserError([problem])
-    model = load_model(config.model)
-    if config.model.lora is not None:
-        model = add_adapter(model, config.model.lora, config.training.seed)
+    # In 4 bits there is no adding to weights; in float32 the sum is what was trained.
+    model = with_trained_parts(dequantized(load_model(config.model)), config)
     strategy_of(config.strategy.kind).read_weights(folder, model)
     if config.model.lora is not None and not adapter:
         model = merged(model)
@@ -122,7 +122,10 @@ def _card(
     trained = "the whole model"
     if lora is not None:
         form = "this is the adapter" if adapter else "merged into the model"
-        trained = f"LoRA of rank {lora.rank}, alpha {lora.alpha:g}; {form}"
+        base = "" if config.model.quantization is None else " on 4-bit weights (NF4)"
+        trained = f"LoRA of rank {lora.rank}, alpha {lora.alpha:g}{base}; {form}"
+    elif config.model.freeze_embedding:
+        trained = "all but the input embedding"
     return f"""---
 library_name: {"peft" if adapter else "transformers"}
 base_model: {config.model.path}

@@ -27,7 +27,7 @@ LAYERS = [
     "model",  # above data: its loss reads micro-batches
     "strategy",  # above model: an engine holds one
     "train generate memory order judge",
-    "worker replier export",
+    "worker replier export stand_in",
     "sweep plan report launch evaluate",
     "pipeline terminal cost",
     "cli",
@@ -57,6 +57,7 @@ OPTIONAL = {
     "lm-eval": "evaluate/ifeval.py",
     "langdetect": "evaluate/ifeval.py",
     "nltk": "evaluate/ifeval.py",
+    "bitsandbytes": "model/four_bits.py",
 }
 
 MAX_FILE_LINES = 250

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from neft_ray.config.recipes import find_sweep_file
 from neft_ray.working_copy import here
+
+SweepFile = Annotated[
+    Path,
+    typer.Argument(
+        parser=find_sweep_file,
+        metavar="FILE",
+        help="A sweep file, or the name of a recipe, see `neft-ray recipes`.",
+        show_default=False,
+    ),
+]
 
 Storage = Annotated[
     Path,
@@ -40,4 +55,49 @@ HubToken = Annotated[
         "--hub-token-file", help="A file with the token of the model hub; it is read and removed."
     ),
 ]
+Resume = Annotated[
+    str | None, typer.Option(metavar="RUN", help="Go on with this run: a folder, or 'latest'.")
+]
+AsStandIn = Annotated[
+    bool,
+    typer.Option(
+        "--stand-in",
+        help="Try it out in a minute, without hub or GPU: on a small model and rows of its kind.",
+    ),
+]
 DEFAULT_STORAGE = Path("runs")
+
+
+@dataclass(frozen=True)
+class Start:
+    """The options of a command that starts or goes on with a run."""
+
+    overrides: Overrides = None
+    resume: Resume = None
+    address: Address = None
+    run_name: RunName = None
+    hub_token_file: HubToken = None
+    stand_in: AsStandIn = False
+
+
+def grouped(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the fields of its last parameter, a dataclass, as options of their own."""
+    *others, last = inspect.signature(command, eval_str=True).parameters.values()
+    group, hints = last.annotation, get_type_hints(last.annotation, include_extras=True)
+    options = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.POSITIONAL_OR_KEYWORD,
+            default=field.default,
+            annotation=hints[field.name],
+        )
+        for field in fields(group)
+    ]
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        taken = {option.name: given.pop(option.name) for option in options}
+        command(**given, **{last.name: group(**taken)})
+
+    vars(run)["__signature__"] = inspect.Signature([*others, *options])
+    return run

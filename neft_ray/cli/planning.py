@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from neft_ray.cli.options import Overrides
+from neft_ray.cli.options import AsStandIn, Overrides, SweepFile
+from neft_ray.cli.sweeps import replaced
 from neft_ray.config.load import load_sweep
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.cost.disk import DiskNeed, disk_need, disk_problem
@@ -38,11 +39,12 @@ Measure = Annotated[
 
 
 def plan(
-    file: Annotated[Path, typer.Argument(help="A sweep file.")],
+    file: SweepFile,
     overrides: Overrides = None,
     compare: Compare = False,
     slots: Slots = None,
     measure: Measure = False,
+    stand_in: AsStandIn = False,
 ) -> None:
     """Show what a sweep would do and cost: trials, rungs, time, money, disk, memory.
 
@@ -53,6 +55,8 @@ def plan(
     from neft_ray.pipeline.session import open_data
 
     config = load_sweep(file, overrides or [])
+    if stand_in:
+        config, _ = replaced(config)
     data = open_data(config)
     tokenized = data.data(config.trial)
     made = make_plan(config, *data.lengths(config.trial))

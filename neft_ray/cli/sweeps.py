@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
-from importlib import resources
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from neft_ray.cli.options import DEFAULT_STORAGE, Address, HubToken, Overrides, RunName
+from neft_ray.cli.options import DEFAULT_STORAGE, Overrides, Start, SweepFile, grouped
 from neft_ray.config.load import load_sweep
+from neft_ray.config.recipes import find_sweep_file
+from neft_ray.config.recipes import folder as recipe_folder
+from neft_ray.config.recipes import recipes as all_recipes
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.errors import ExitCode, Problem, UserError, bad_input
 from neft_ray.journal import read_records
@@ -22,22 +26,20 @@ from neft_ray.strategy.checks import sweep_problems
 from neft_ray.sweep.address import is_here
 from neft_ray.working_copy import here
 
-File = Annotated[Path | None, typer.Argument(help="A sweep file.", show_default=False)]
-Compare = Annotated[bool, typer.Option(help="Memory under all strategies and stages.")]
 Memory = Annotated[bool, typer.Option(help="Warn of trials that do not fit this machine's memory.")]
-Resume = Annotated[
-    str | None, typer.Option(metavar="RUN", help="Go on with this run: a folder, or 'latest'.")
-]
+NOT_GIVEN, PLAINLY = Path(), Start()
 
 
 def quickstart(overrides: Overrides = None) -> None:
     """Run the built-in sweep: a tiny pretrained model, α × learning rate, in minutes."""
-    config = load_sweep(quickstart_file(), overrides or [])
-    _run("sweep", config, None)
+    _run("sweep", quickstart_file(), Start(overrides))
 
 
 def validate(
-    files: Annotated[list[Path], typer.Argument(help="Sweep files.")], memory: Memory = False
+    files: Annotated[
+        list[Path], typer.Argument(parser=find_sweep_file, metavar="FILE…", help="Sweep files.")
+    ],
+    memory: Memory = False,
 ) -> None:
     """Check sweep files: every key, type, bound, every corner of the search space, this machine."""
     from neft_ray.cli.memory import warn_of_memory
@@ -59,38 +61,35 @@ def validate(
         raise UserError(problems)
 
 
-def sweep(
-    file: File = None,
-    overrides: Overrides = None,
-    resume: Resume = None,
-    address: Address = None,
-    run_name: RunName = None,
-    hub_token_file: HubToken = None,
-) -> None:
+@grouped
+def sweep(file: SweepFile = NOT_GIVEN, start: Start = PLAINLY) -> None:
     """Search α, the learning rate or any other setting, with early stopping and two arms."""
-    _take_token(hub_token_file)
-    _run("sweep", *_config_and_run(file, overrides, resume), address, run_name)
+    _run("sweep", file, start)
 
 
-def train(
-    file: File = None,
-    overrides: Overrides = None,
-    resume: Resume = None,
-    address: Address = None,
-    run_name: RunName = None,
-    hub_token_file: HubToken = None,
-) -> None:
+@grouped
+def train(file: SweepFile = NOT_GIVEN, start: Start = PLAINLY) -> None:
     """Run one trial with the values as written; the `sweep` section is not used."""
-    _take_token(hub_token_file)
-    _run("train", *_config_and_run(file, overrides, resume), address, run_name)
+    _run("train", file, start)
 
 
-COMMANDS = [quickstart, validate, sweep, train]
+def recipes(find: Annotated[str, typer.Argument(help="Part of a name.")] = "") -> None:
+    """List the sweep files that ship with neft_ray, by the names that commands take."""
+    table = Table("name", "what", "paper: plain → NEFTune, %", "cost", box=None)
+    for recipe in all_recipes():
+        if find in recipe.name:
+            table.add_row(
+                recipe.name, recipe.title, *(recipe.facts.get(k, "") for k in ("paper", "cost"))
+            )
+    Console(markup=False, highlight=False).print(table)
+
+
+COMMANDS = [quickstart, recipes, validate, sweep, train]
 
 
 def quickstart_file() -> Path:
     """Return the sweep file that ships with the package."""
-    return Path(str(resources.files("neft_ray") / "sweeps" / "quickstart.yaml"))
+    return recipe_folder() / "quickstart.yaml"
 
 
 def _take_token(file: Path | None) -> None:
@@ -103,25 +102,44 @@ def _take_token(file: Path | None) -> None:
             raise bad_input(file, str(error.strerror), "name a file with a token") from None
 
 
-def _config_and_run(
-    file: Path | None, overrides: list[str] | None, resume: str | None
-) -> tuple[SweepConfig, RunDirectory | None]:
-    if resume is None:
-        if file is None:
+def _config_and_run(file: Path, start: Start) -> tuple[SweepConfig, RunDirectory | None]:
+    given = None if file == NOT_GIVEN else file
+    overrides = start.overrides or []
+    if start.resume is None:
+        if given is None:
             raise bad_input("neft-ray", "no sweep file is given", "name one, or give --resume")
-        return load_sweep(file, overrides or []), None
-    storage = here(load_sweep(file, overrides or []).storage if file else DEFAULT_STORAGE)
-    run = find_run(resume, storage)
-    source = file or run.config_file
-    return load_sweep(source, overrides or []), run
+        return load_sweep(given, overrides), None
+    storage = here(load_sweep(given, overrides).storage if given else DEFAULT_STORAGE)
+    run = find_run(start.resume, storage)
+    return load_sweep(given or run.config_file, overrides), run
 
 
-def _run(
+def _run(kind: str, file: Path, start: Start) -> None:
+    _take_token(start.hub_token_file)
+    config, run = _config_and_run(file, start)
+    swaps: Sequence[str] = ()
+    if start.stand_in:
+        config, swaps = replaced(config)
+    _go(kind, config, run, start, swaps)
+
+
+def replaced(config: SweepConfig) -> tuple[SweepConfig, Sequence[str]]:
+    """Return a stand-in for a sweep, and say what differs."""
+    from neft_ray.stand_in import stand_in_for
+
+    made = stand_in_for(config)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    for swap in made.swaps:
+        console.print(f"stand-in {swap}")
+    return made.config, made.swaps
+
+
+def _go(
     kind: str,
     config: SweepConfig,
     run: RunDirectory | None,
-    address: str | None = None,
-    run_name: str | None = None,
+    start: Start,
+    swaps: Sequence[str] = (),
 ) -> None:
     from neft_ray.cli.interrupt import stops_sweep
     from neft_ray.cli.view import SweepView, trials_table
@@ -133,11 +151,11 @@ def _run(
 
     if run is not None:
         check_resume(run, kind, config)
-    check_fits_locally(config.workers, address)
-    session = Session.open(config, address)
+    check_fits_locally(config.workers, start.address)
+    session = Session.open(config, start.address)
     if run is not None:
         session.check_data(run)
-    run = run or session.create(kind, run_name)
+    run = run or session.create(kind, start.run_name, swaps)
     made = make_plan(config, *session.data.lengths(config.trial))
     with (
         only_ours(run.log_file) as console,
@@ -145,7 +163,7 @@ def _run(
         SweepView(console, run, config, made if kind == "sweep" else made.single) as view,
     ):
         function = run_sweep if kind == "sweep" else run_single
-        outcome = function(session, run, view, address)
+        outcome = function(session, run, view, start.address)
     console = Console(soft_wrap=True, markup=False)
     if not outcome.finished:
         console.print(f"not finished; go on with: neft-ray {kind} --resume {run.root}")

@@ -27,7 +27,7 @@ from neft_ray.config.schedulers import Paced, Population
 from neft_ray.config.searchers import GridSearch
 from neft_ray.config.space import Choice, Domain, LogUniform, Uniform
 from neft_ray.config.space_checks import SPACE_CHECKS, points_to_build
-from neft_ray.config.strategy import DeepspeedConfig, FsdpConfig
+from neft_ray.config.strategy import DdpConfig, DeepspeedConfig, FsdpConfig
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 
@@ -151,6 +151,28 @@ def _compile(config: SweepConfig) -> Iterator[Finding]:
         yield Finding(("model", "compile"), what, remedy)
 
 
+def _quantization(config: SweepConfig) -> Iterator[Finding]:
+    """Four bits hold what is not trained, and no strategy here takes shards of them."""
+    if config.values_of("model.quantization") == {None}:
+        return
+    key: Path = ("model", "quantization")
+    searched = {*config.sweep.space, *(k for arm in config.sweep.arms.values() for k in arm)}
+    if config.model.lora is None and not any(k.startswith("model.lora") for k in searched):
+        what, remedy = "weights of 4 bits cannot be trained", "add `lora: {rank: 64}` beside it"
+        yield Finding(key, what, remedy)
+    if not isinstance(config.strategy, DdpConfig):
+        what = f"{config.strategy.kind} does not take shards of 4-bit weights"
+        yield Finding(key, what, "write strategy: {kind: ddp}; 4 bits are to fit on one GPU")
+
+
+def _freeze_embedding(config: SweepConfig) -> Iterator[Finding]:
+    """With adapters nothing of the model is trained that could be left out."""
+    if True in config.values_of("model.freeze_embedding") and config.model.lora is not None:
+        what = "with adapters the embedding is not trained anyway"
+        remedy = "remove it, and leave the embedding out of lora.modules_to_save"
+        yield Finding(("model", "freeze_embedding"), what, remedy)
+
+
 def _params_dtype(config: SweepConfig) -> Iterator[Finding]:
     """Parameters in half precision are computed with in half precision."""
     if getattr(config.strategy, "params_dtype", "float32") == "float32":
@@ -174,6 +196,8 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     _budget: (("sweep", "price"), ("sweep", "budget"), ("workers",)),
     _async_checkpoints: (("training",), ("strategy",)),
     _compile: (("model",), ("strategy",)),
+    _quantization: (("model",), ("strategy",), *ARMS),
+    _freeze_embedding: (("model",), *ARMS),
     _params_dtype: (("strategy",), ("model",), *ARMS),
     control_in_space: ARMS,
     control_beside_space: (*ARMS, *((name,) for name in TrialConfig.model_fields)),

@@ -44,6 +44,13 @@ class ModelConfig(Section):
     the others are faster, the numbers the same but for rounding. Not with DeepSpeed."""
     lora: LoraConfig | None = None
     """Train adapters instead of the whole model; null: the whole model."""
+    quantization: Literal["nf4"] | None = None
+    """Hold the linear layers in 4 bits under the adapters (QLoRA, arXiv 2305.14314): NF4, doubly
+    quantised, computed with in `dtype`. Needs `lora`, `strategy: {kind: ddp}` and bitsandbytes:
+    `pip install neft-ray[quantize]`."""
+    freeze_embedding: bool = False
+    """Do not train the input embedding; where it is tied, the output layer neither. Noise is added
+    all the same. A control: does noise help because it trains the embedding otherwise?"""
     embedding_dropout: Fraction = 0.0
     """Chance of each entry of a token embedding to be 0 in a training forward, the others scaled
     by 1/(1 − chance). A control: is it NEFTune that helps, or any regulariser?"""
@@ -51,7 +58,8 @@ class ModelConfig(Section):
     @property
     def base(self) -> Self:
         """The model that is loaded: without what a trial puts on it."""
-        return self.model_copy(update={"lora": None, "embedding_dropout": 0.0, "compile": False})
+        put_on = {"lora": None, "embedding_dropout": 0.0, "compile": False}
+        return self.model_copy(update=put_on | {"freeze_embedding": False})
 
 
 class NoiseConfig(Section):

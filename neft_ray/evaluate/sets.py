@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neft_ray.data.formats import Turn
+from neft_ray.data.conversation import Turn
 from neft_ray.errors import Problem, UserError, bad_input
 from neft_ray.generate.replies import Prompt
 from neft_ray.judge import Output, Outputs

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neft_ray.data.formats import Turn
+from neft_ray.data.conversation import Turn
 from neft_ray.data.templates import Template
 from neft_ray.generate.decoding import Tokens, Writer, context_of
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 
 from neft_ray.config.evaluation import Answering
-from neft_ray.data.formats import Turn
+from neft_ray.data.conversation import Turn
 from neft_ray.data.templates import Template
 from neft_ray.errors import bad_input
 from neft_ray.generate.replies import CUT, ENDED, Prompt, Reply, extended, tokens_of

@@ -80,8 +80,11 @@ def trace_step(
         dtype: Of the parameters that forward and backward see.
 
     Raises:
-        UserError: If the model cannot run on fake tensors.
+        UserError: If the model cannot run on fake tensors, or is held in 4 bits.
     """
+    if config.model.quantization is not None:
+        what, remedy = "what 4-bit weights hold is not predicted", "measure a few steps instead"
+        raise bad_input("model.quantization", what, remedy)
     recorder = Recorder()
     try:
         with torch.device("meta"):

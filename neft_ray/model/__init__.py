@@ -3,6 +3,7 @@
 from neft_ray.model.load import (
     check_model,
     decoder_layers,
+    dequantized,
     load_model,
     load_tokenizer,
     resolve_path,
@@ -13,6 +14,7 @@ __all__ = [
     "SupervisedLM",
     "check_model",
     "decoder_layers",
+    "dequantized",
     "load_model",
     "load_tokenizer",
     "resolve_path",

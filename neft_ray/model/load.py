@@ -54,8 +54,8 @@ def load_model(config: ModelConfig, dtype: torch.dtype | Literal["auto"] = torch
 
     Args:
         config: Which one.
-        dtype: Of its parameters. In the dtype of the file (`auto`) they are mapped from it and
-            take no memory until they are written to.
+        dtype: Of its parameters, but for those in 4 bits. In the dtype of the file (`auto`) they
+            are mapped from it and take no memory until they are written to.
 
     Raises:
         UserError: If the folder or hub name has no usable weights.
@@ -73,13 +73,48 @@ def load_model(config: ModelConfig, dtype: torch.dtype | Literal["auto"] = torch
             use_safetensors=None if config.allow_pickle else True,
             trust_remote_code=config.trust_remote_code,
             output_loading_info=True,
+            **_in_four_bits(config),
         )
     except Exception as error:  # as above, for weights
         raise _unloadable(config, "model", error) from error
     if missing := sorted(info["missing_keys"]):
         what = f"its weights lack {len(missing)} tensors, such as {missing[0]}"
         raise bad_input(config.path, what, "use a complete checkpoint of this architecture")
+    if config.quantization is not None:
+        _keep_as_packed(model)
     model.config.use_cache = False
+    return model
+
+
+def _in_four_bits(config: ModelConfig) -> dict[str, Any]:
+    """Return what makes transformers quantise what it loads, with bitsandbytes."""
+    if config.quantization is None:
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    how = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=config.quantization,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, config.dtype),
+    )
+    return {"quantization_config": how, "device_map": {"": "cpu"}}
+
+
+def _keep_as_packed(model: nn.Module) -> None:
+    """Switch off what bitsandbytes does in evaluation on some CPUs, and training cannot read.
+
+    It packs weights anew there, in place (`Linear4bit.forward`), and fails for some widths.
+    """
+    for part in model.modules():
+        if "support_avx512bf16_for_cpu" in vars(part):
+            vars(part)["support_avx512bf16_for_cpu"] = False
+
+
+def dequantized(model: Any) -> Any:
+    """Return a model with the same weights in float32, where it has some in 4 bits."""
+    if getattr(model, "is_loaded_in_4bit", False):
+        return model.dequantize(dtype=torch.float32)
     return model
 
 

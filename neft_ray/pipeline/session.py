@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,12 +72,15 @@ class Session:
             what = f"its data had the hash {before} when the run started, has {now} now"
             raise bad_input(run.root, what, "restore the files, or start a new run")
 
-    def create(self, kind: str, name: str | None = None) -> RunDirectory:
+    def create(
+        self, kind: str, name: str | None = None, stand_in: Sequence[str] = ()
+    ) -> RunDirectory:
         """Make the run directory with the resolved configuration and all versions.
 
         Args:
             kind: `sweep` or `train`.
             name: The folder's name; None: the sweep's with the time.
+            stand_in: What differs from the sweep that this one stands for, if it does.
         """
         run = create_run(here(self.config.storage), self.config.name, name)
         run.config_file.write_text(dump_sweep(self.config))
@@ -89,6 +93,7 @@ class Session:
                 "versions": versions(),
                 "code": code_version(Path.cwd()),
             }
+            | ({"stand_in": list(stand_in)} if stand_in else {})
         )
         (run.root / ENVIRONMENT_FILE).write_text(environment())
         return run

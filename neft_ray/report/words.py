@@ -35,7 +35,12 @@ DIRECTIONS = {HELPS: "noise better", HURTS: "noise worse", NO_EVIDENCE: "no evid
 
 
 def headline(results: Results) -> str:
-    """Return the verdict in one sentence."""
+    """Return the verdict in one sentence; of a stand-in, that it is none."""
+    is_stand_in = "stand_in" in results.manifest
+    return "A stand-in, which shows nothing. " * is_stand_in + _headline(results)
+
+
+def _headline(results: Results) -> str:
     lift = results.lift
     if lift is None:
         return f"Not measured: {results.no_lift_reason}."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from importlib.util import find_spec
+from itertools import product
 from typing import TYPE_CHECKING
 
 from neft_ray.config.strategy import DeepspeedConfig
@@ -31,6 +33,8 @@ def machine_problems(config: TrialConfig) -> Iterator[Problem]:
     if config.model.compile and shutil.which(os.environ.get("CXX", "g++")) is None:
         remedy = "install g++, or write model.compile: false"
         yield Problem("model.compile", "torch compiles with g++, and it is not here", remedy)
+    if config.model.quantization is not None:
+        yield from _lacks_for_four_bits()
     if not isinstance(strategy, DeepspeedConfig):
         return
     offloads = {"offload_optimizer": strategy.offload_optimizer}
@@ -40,10 +44,24 @@ def machine_problems(config: TrialConfig) -> Iterator[Problem]:
             yield from _lacks_for_nvme(f"strategy.{key}")
 
 
+def _lacks_for_four_bits() -> Iterator[Problem]:
+    where = "model.quantization"
+    if find_spec("bitsandbytes") is None:
+        remedy = "pip install neft-ray[quantize], or write quantization: null"
+        yield Problem(where, "bitsandbytes is missing", remedy)
+        return
+    from neft_ray.model.four_bits import failure
+
+    if (why := failure()) is not None:
+        what = f"bitsandbytes has no 4-bit kernels for this machine ({why})"
+        yield Problem(where, what, "write quantization: null, and a smaller model or fsdp")
+
+
 def sweep_problems(config: SweepConfig) -> list[Problem]:
     """Say what this machine lacks that some trial of a sweep needs; see `machine_problems`."""
-    dtypes = sorted(map(str, config.values_of("model.dtype")))
-    trials = (config.trial.with_values({"model.dtype": dtype}) for dtype in dtypes)
+    keys = ("model.dtype", "model.quantization")
+    combined = product(*(sorted(config.values_of(key), key=str) for key in keys))
+    trials = (config.trial.with_values(dict(zip(keys, v, strict=True))) for v in combined)
     return list(dict.fromkeys(problem for trial in trials for problem in machine_problems(trial)))
 
 

@@ -42,8 +42,7 @@ def for_training(model: Any, config: TrialConfig) -> SupervisedLM:
     Raises:
         UserError: If the model cannot have them.
     """
-    if config.model.lora is not None:
-        model = add_adapter(model, config.model.lora, config.training.seed)
+    model = with_trained_parts(model, config)
     if config.model.activation_checkpointing:
         try:
             model.activation_checkpointing_enable({"use_reentrant": False})
@@ -52,6 +51,19 @@ def for_training(model: Any, config: TrialConfig) -> SupervisedLM:
             raise bad_input(config.model.path, str(error), remedy) from error
     packed, compiled = config.batch.kind == "packed", config.model.compile
     return SupervisedLM(model, compute_dtype(config), packed, compiled)
+
+
+def with_trained_parts(model: Any, config: TrialConfig) -> Any:
+    """Return a base model with a trial's adapters, in which only what is trained has gradients.
+
+    Raises:
+        UserError: If the model cannot have the adapters.
+    """
+    if config.model.lora is not None:
+        model = add_adapter(model, config.model.lora, config.training.seed)
+    if config.model.freeze_embedding:
+        model.get_input_embeddings().requires_grad_(False)
+    return model
 
 
 def compute_dtype(config: TrialConfig) -> str:

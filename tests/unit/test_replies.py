@@ -9,7 +9,7 @@ import torch
 
 from neft_ray.config.evaluation import Answering, DecodingConfig, ReplyConfig
 from neft_ray.config.trial import ModelConfig
-from neft_ray.data.formats import Turn
+from neft_ray.data.conversation import Turn
 from neft_ray.data.templates import Template
 from neft_ray.generate.decoding import Writer
 from neft_ray.generate.replies import (
