@@ -17,6 +17,17 @@ from neft_ray.config.trial import TrialConfig
 TREATMENT, CONTROL = "treatment", "control"
 
 
+Beside = Literal[
+    "answer_words",
+    "answer_tokens",
+    "answer_ended_fraction",
+    "answer_repetition",
+    "answer_log_diversity",
+    "answer_rouge_l",
+    "answer_bleu",
+]
+
+
 class ObjectiveConfig(Section):
     """What is optimised."""
 
@@ -24,6 +35,9 @@ class ObjectiveConfig(Section):
     mode: Literal["min"] = "min"
     at: Literal["best", "end"] = "best"
     """`best`: a trial's best evaluation counts. `end`: its last one."""
+    beside: dict[Beside, Literal["min", "max"]] = Field(default={"answer_repetition": "min"})
+    """What else to weigh against the loss on the report split: measures of the finalists' answers.
+    The report says which configurations no other one beats in all of them (the Pareto front)."""
 
 
 class FinalistsConfig(Section):

@@ -10,8 +10,9 @@ from typing import Any
 
 from neft_ray.report.arms import Arm
 from neft_ray.report.finalists import Lift
+from neft_ray.report.front import Candidate
 from neft_ray.report.lift import Difference
-from neft_ray.report.results import Comparison, Results
+from neft_ray.report.results import Comparison, Results, objectives_of
 from neft_ray.report.surrogate import Surface
 from neft_ray.report.tables import AT, measure_row, trial_row
 from neft_ray.report.trials import Trial
@@ -36,6 +37,7 @@ def results_json(results: Results) -> str:
         "lift": _lift(lift),
         "no_lift_reason": results.no_lift_reason,
         "comparisons": [_comparison(comparison) for comparison in results.comparisons],
+        "candidates": [_candidate(it, objectives_of(results.config)) for it in results.candidates],
         "importance": asdict(results.importance),
         "surface": _surface(results.surface),
         "no_surface_reason": results.no_surface_reason,
@@ -68,6 +70,16 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
         "lift": _lift(comparison.lift),
         "no_lift_reason": comparison.no_lift_reason,
         "measures": [measure_row(found) for found in comparison.beside],
+    }
+
+
+def _candidate(candidate: Candidate, objectives: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "arm": candidate.arm,
+        "values": candidate.trial.values,
+        "num_seeds": candidate.num_seeds,
+        "objectives": dict(zip(objectives, candidate.values, strict=True)),
+        "is_on_front": candidate.is_on_front,
     }
 
 

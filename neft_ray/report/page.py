@@ -10,7 +10,7 @@ from html import escape
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from neft_ray.config.load import dump_sweep
 from neft_ray.report import phrases, words
@@ -18,7 +18,7 @@ from neft_ray.report.evaluations import COLUMNS
 from neft_ray.report.figures.style import ARM_COLOURS, Picture
 from neft_ray.report.finalists import Lift
 from neft_ray.report.lift import HELPS, HURTS, NO_EVIDENCE, Difference
-from neft_ray.report.results import Results
+from neft_ray.report.results import Results, objectives_of
 from neft_ray.report.tables import trial_row
 from neft_ray.report.trials import ALPHA, LEARNING_RATE, Trial
 
@@ -40,6 +40,7 @@ def render(results: Results, pictures: Sequence[Picture]) -> str:
         sides={HELPS: "first better", HURTS: "first worse", NO_EVIDENCE: "no evidence"},
         other_keys=_other_keys(results),
         columns=tuple(COLUMNS),
+        objectives=objectives_of(results.config),
         rows=[(trial, trial_row(trial)) for trial in results.trials],
         data={trial.name: _pointed_at(trial) for trial in results.trials},
         duration=_duration_text(results.seconds),
@@ -61,7 +62,11 @@ def part(name: str) -> str:
 def template(name: str) -> Template:
     """Return a page to be filled in."""
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FunctionLoader(part),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(
         loss=lambda loss: phrases.loss_text(float("nan") if loss is None else loss),
@@ -70,7 +75,7 @@ def template(name: str) -> Template:
         embedded=_embedded,
         labelled=_labelled,
     )
-    return environment.from_string(part(name))
+    return environment.get_template(name)
 
 
 def _labelled(svg: str, alt: str) -> str:

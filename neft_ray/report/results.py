@@ -15,6 +15,7 @@ from neft_ray.report.arms import Arm, best_of
 from neft_ray.report.beside import MeasureDifference, compare_measures
 from neft_ray.report.evaluations import EvaluatedPair, read_evaluations
 from neft_ray.report.finalists import Lift, NoLift, measure_lift
+from neft_ray.report.front import LOSS, Candidate, candidates_of
 from neft_ray.report.importance import Importance, importance_of
 from neft_ray.report.surrogate import NoSurface, Surface, surface_of
 from neft_ray.report.trials import Trial, fixed_values, read_trials
@@ -63,6 +64,8 @@ class Results:
     surface: Surface | None
     """The treatment arm's loss over α and learning rate."""
     no_surface_reason: str
+    candidates: tuple[Candidate, ...]
+    """Finalist configurations under the loss and `objective.beside`."""
     evaluations: tuple[EvaluatedPair, ...]
     """Of its models, by `neft-ray evaluate`."""
     seconds: float
@@ -115,6 +118,12 @@ class Results:
         return tuple(trial for trial in self.trials if trial.problem)
 
 
+def objectives_of(config: SweepConfig) -> dict[str, str]:
+    """Return what finalists are weighed by, the loss first, each with `min` or `max`."""
+    beside = config.sweep.objective.beside.items()
+    return {LOSS: "min", **{str(name): str(mode) for name, mode in beside}}
+
+
 def gather(run: RunDirectory) -> Results:
     """Read a run directory, of a run that has ended or not.
 
@@ -151,6 +160,7 @@ def gather(run: RunDirectory) -> Results:
         importance=importance_of(treatment, config.sweep.space),
         surface=surface,
         no_surface_reason=no_surface_reason,
+        candidates=candidates_of(tuple(arms.values()), objectives_of(config)),
         evaluations=read_evaluations(run),
         seconds=max(times) - min(times) if times else 0.0,
     )
