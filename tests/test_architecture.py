@@ -52,6 +52,7 @@ OPTIONAL = {
     "botocore": "launch/aws.py",
     "google-auth": "launch/gcp.py",
     "google-api-python-client": "launch/gcp.py",
+    "pandas": "report/frames.py",
 }
 
 MAX_FILE_LINES = 250
