@@ -7,7 +7,7 @@ DATA ?= ../shared/data
 RESULTS := build/bench
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help install quickstart check test test-cluster test-all bench bench-full bench-compare wheel clean
+.PHONY: help install quickstart check test test-cluster test-all bench bench-full bench-compare docs wheel clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,11 +22,11 @@ install: $(INSTALLED) ## create .venv and install the package with its developme
 quickstart: $(INSTALLED) ## run the built-in sweep and print where to look
 	$(BIN)/neft-ray quickstart
 
-check: $(INSTALLED) ## lint, types, architecture
+check: $(INSTALLED) ## lint, types, architecture, what the pages say
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest tests/test_architecture.py tests/test_shipped.py
+	$(BIN)/pytest tests/test_architecture.py tests/test_shipped.py tests/test_pages.py
 
 test: $(INSTALLED) ## every test but those that take minutes each
 	$(BIN)/pytest tests $(PARALLEL) -m "not slow and not cluster"
@@ -53,8 +53,11 @@ bench-full: bench ## and a whole sweep against the stock script, growth, sharing
 bench-compare: $(INSTALLED) ## ratios of the last `make bench` beside the kept ones
 	$(BIN)/python -m benchmarks.compare benchmarks/results $(RESULTS)
 
+docs: $(INSTALLED) ## build the site, docs/_build/index.html; a warning is an error
+	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+
 wheel: $(INSTALLED) ## build dist/*.whl
 	$(BIN)/python -m build --wheel
 
 clean: ## remove what was built
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist docs/_build *.egg-info

@@ -58,6 +58,7 @@ OPTIONAL = {
     "langdetect": "evaluate/ifeval.py",
     "nltk": "evaluate/ifeval.py",
     "bitsandbytes": "model/four_bits.py",
+    "pandas": "report/frames.py",
 }
 
 MAX_FILE_LINES = 250

@@ -37,10 +37,10 @@ def recipes() -> list[Recipe]:
     return [_recipe(file) for file in sorted(folder().rglob("*.yaml"))]
 
 
-def find_sweep_file(given: str) -> Path:
+def find_sweep_file(given: str | Path) -> Path:
     """Return a path as it is, or the recipe of that name where no such file exists."""
     path = Path(given)
-    shipped = folder() / f"{given.removesuffix('.yaml')}.yaml"
+    shipped = folder() / f"{str(given).removesuffix('.yaml')}.yaml"
     is_inside = shipped.resolve().is_relative_to(folder().resolve())
     return shipped if not path.exists() and is_inside and shipped.is_file() else path
 

@@ -52,13 +52,23 @@ def trial_row(trial: Trial) -> dict[str, Any]:
     }
 
 
+def trial_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return every trial: `trial_row`, then every searched value under its dotted key."""
+    return [trial_row(trial) | dict(trial.values) for trial in trials]
+
+
 def trials_csv(trials: Sequence[Trial]) -> str:
-    """Return one line per trial: `trial_row`, then every searched value under its dotted key."""
-    return csv_of([trial_row(trial) | dict(trial.values) for trial in trials])
+    """Return one line per trial, see `trial_rows`."""
+    return csv_of(trial_rows(trials))
 
 
 def evaluations_csv(trials: Sequence[Trial]) -> str:
-    """Return one line per evaluation: which trial, which step, the decision, and all metrics."""
+    """Return one line per evaluation, see `evaluation_rows`."""
+    return csv_of(evaluation_rows(trials))
+
+
+def evaluation_rows(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return every evaluation: which trial, which step, the decision, and all metrics."""
     rows = []
     for trial in trials:
         whole = trial_row(trial)
@@ -67,7 +77,7 @@ def evaluations_csv(trials: Sequence[Trial]) -> str:
         }
         for report in trial.record.reports:
             rows.append({**own, "step": report.step, **report.metrics, "decision": report.decision})
-    return csv_of(rows)
+    return rows
 
 
 def lift_csv(comparisons: Sequence[Comparison]) -> str:
@@ -92,7 +102,12 @@ def lift_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
 
 def measures_csv(comparisons: Sequence[Comparison]) -> str:
     """Return one line per comparison and measure at the finalists' end, unknown ones included."""
-    return csv_of([_arms_of(c) | measure_row(it) for c in comparisons for it in c.beside])
+    return csv_of(measure_rows(comparisons))
+
+
+def measure_rows(comparisons: Sequence[Comparison]) -> list[dict[str, Any]]:
+    """Return every measure of every comparison: which arms, then `measure_row`."""
+    return [_arms_of(c) | measure_row(it) for c in comparisons for it in c.beside]
 
 
 def measure_row(found: MeasureDifference) -> dict[str, Any]:
