@@ -1,0 +1,57 @@
+"""Carries a sweep or a trial out while its live view is shown: for commands and for Python."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import nullcontext
+
+from rich.console import Console
+
+from neft_ray.cli.interrupt import stops_sweep
+from neft_ray.cli.view import SweepView
+from neft_ray.config.sweep import SweepConfig
+from neft_ray.pipeline.resume import check_resume
+from neft_ray.pipeline.run import Outcome, run_single, run_sweep
+from neft_ray.pipeline.session import Session
+from neft_ray.plan import make_plan
+from neft_ray.run_directory import RunDirectory
+from neft_ray.sweep.cluster import check_fits_locally
+from neft_ray.terminal import only_ours
+
+
+def carry_out(
+    kind: str,
+    config: SweepConfig,
+    run: RunDirectory | None,
+    address: str | None = None,
+    run_name: str | None = None,
+) -> tuple[RunDirectory, Outcome]:
+    """Run or go on until the end, or until Ctrl-C.
+
+    Args:
+        kind: `sweep` or `train`.
+        config: The sweep.
+        run: What to go on with; None: a new run.
+        address: See `sweep/address.py`.
+        run_name: Of a new run directory; None: the sweep's name and the time.
+
+    Raises:
+        UserError: Before anything is started, with every problem.
+    """
+    if run is not None:
+        check_resume(run, kind, config)
+    check_fits_locally(config.workers, address)
+    with Console(stderr=True).status("checking model and data, tokenizing what is new"):
+        session = Session.open(config, address)
+        if run is not None:
+            session.check_data(run)
+    run = run or session.create(kind, run_name)
+    made = make_plan(config, *session.data.lengths(config.trial))
+    in_main = threading.current_thread() is threading.main_thread()  # others may set no handlers
+    with (
+        only_ours(run.log_file) as console,
+        stops_sweep(run, console) if in_main else nullcontext(),
+        SweepView(console, run, config, made if kind == "sweep" else made.single) as view,
+    ):
+        function = run_sweep if kind == "sweep" else run_single
+        return run, function(session, run, view, address)
