@@ -53,6 +53,7 @@ OPTIONAL = {
     "botocore": "launch/aws.py",
     "google-auth": "launch/gcp.py",
     "google-api-python-client": "launch/gcp.py",
+    "pandas": "api.py",
 }
 
 MAX_FILE_LINES = 250
