@@ -31,6 +31,7 @@ LAYERS = [
     "sweep plan report launch evaluate",
     "pipeline terminal cost",
     "cli",
+    "api",
 ]
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts.split()}
 

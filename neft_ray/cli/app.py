@@ -11,15 +11,20 @@ from neft_ray import __version__
 from neft_ray.cli import disk, evaluation, look, models, planning, remote, sweeps, talk
 from neft_ray.errors import ExitCode, UserError
 
+EPILOG = (
+    "Exit codes: 0 done; 1 something failed in the run; 2 bad input, nothing was started; "
+    "130 interrupted, --resume goes on."
+)
 app = typer.Typer(
     help="Sweeps of NEFTune's noise and the learning rate, on a laptop or a Ray cluster.",
+    epilog=EPILOG,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 for module in (sweeps, planning, look, models, talk, evaluation, disk, remote):
     for command in module.COMMANDS:
-        app.command()(command)
+        app.command(epilog=EPILOG)(command)
 
 
 def _print_version(wanted: bool) -> None:

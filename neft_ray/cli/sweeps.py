@@ -20,7 +20,6 @@ from neft_ray.config.recipes import recipes as all_recipes
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.errors import ExitCode, Problem, UserError, bad_input
 from neft_ray.journal import read_records
-from neft_ray.plan import make_plan
 from neft_ray.run_directory import RunDirectory, find_run
 from neft_ray.strategy.checks import sweep_problems
 from neft_ray.sweep.address import is_here
@@ -141,29 +140,10 @@ def _go(
     start: Start,
     swaps: Sequence[str] = (),
 ) -> None:
-    from neft_ray.cli.interrupt import stops_sweep
-    from neft_ray.cli.view import SweepView, trials_table
-    from neft_ray.pipeline.resume import check_resume
-    from neft_ray.pipeline.run import run_single, run_sweep
-    from neft_ray.pipeline.session import Session
-    from neft_ray.sweep.cluster import check_fits_locally
-    from neft_ray.terminal import only_ours
+    from neft_ray.cli.running import carry_out
+    from neft_ray.cli.view import trials_table
 
-    if run is not None:
-        check_resume(run, kind, config)
-    check_fits_locally(config.workers, start.address)
-    session = Session.open(config, start.address)
-    if run is not None:
-        session.check_data(run)
-    run = run or session.create(kind, start.run_name, swaps)
-    made = make_plan(config, *session.data.lengths(config.trial))
-    with (
-        only_ours(run.log_file) as console,
-        stops_sweep(run, console),
-        SweepView(console, run, config, made if kind == "sweep" else made.single) as view,
-    ):
-        function = run_sweep if kind == "sweep" else run_single
-        outcome = function(session, run, view, start.address)
+    run, outcome = carry_out(kind, config, run, start, swaps)
     console = Console(soft_wrap=True, markup=False)
     if not outcome.finished:
         console.print(f"not finished; go on with: neft-ray {kind} --resume {run.root}")

@@ -8,13 +8,14 @@ The noise of a sequence is a pure function of (seed, optimizer step, sample id, 
 every device: independent of rank, micro-batch, call order and every other use of randomness.
 
 `segments` says where sequences lie, `draws` makes keyed unit noise, `add` adds it (`kernel` on a
-GPU), `telemetry` measures what became of it, `hook` and `follow` put it on a model. `dropout` is
-another regulariser with the same kind of key, to compare the noise with.
+GPU), `telemetry` measures what became of it, `hook` and `follow` put it on a model, `callback` on
+what transformers' Trainer trains. `dropout` is another regulariser with the same kind of key, to
+compare the noise with.
 """
 
 from neft_ray.noise.draws import DISTRIBUTIONS, Key
 from neft_ray.noise.dropout import EmbeddingDropout, regularised
-from neft_ray.noise.follow import following
+from neft_ray.noise.follow import following, noisy_embeddings
 from neft_ray.noise.hook import EmbeddingNoise
 from neft_ray.noise.segments import NoiseError, Segment, Segments
 from neft_ray.noise.telemetry import metrics_of
@@ -29,5 +30,6 @@ __all__ = [
     "Segments",
     "following",
     "metrics_of",
+    "noisy_embeddings",
     "regularised",
 ]

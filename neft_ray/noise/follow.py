@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from itertools import count
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, distributed
@@ -14,10 +15,40 @@ from neft_ray.noise.hook import EmbeddingNoise
 from neft_ray.noise.segments import NoiseError, Segment, Segments, spans
 
 RANK_STRIDE = 2**32
+Place = tuple[int, int]
+"""Of a training forward: its optimizer step, counted from 1, and which one of the step it is."""
 
 
 @contextmanager
-def following(noise: EmbeddingNoise, model: Any) -> Iterator[EmbeddingNoise]:
+def noisy_embeddings(
+    model: Any,
+    alpha: float,
+    seed: int = 0,
+    distribution: str = "uniform",
+    relative_to: Literal["absolute", "embedding_rms"] = "absolute",
+) -> Iterator[EmbeddingNoise]:
+    """Noise every training forward of a Hugging Face model inside a `with` block.
+
+    Args:
+        model: See `following`, which says what is noised and with which key.
+        alpha: The paper's α: the noise of one sequence has a norm of α/√3.
+        seed: In [0, 2⁶⁴).
+        distribution: `uniform`, `gaussian` or `bernoulli`.
+        relative_to: With `embedding_rms`, α is in units of the root mean square of the sequence's
+            own embeddings.
+
+    Raises:
+        NoiseError: See `following`.
+    """
+    noise = EmbeddingNoise(alpha, seed, distribution=distribution, relative_to=relative_to)
+    with following(noise, model):
+        yield noise
+
+
+@contextmanager
+def following(
+    noise: EmbeddingNoise, model: Any, place_of_next: Callable[[], Place] | None = None
+) -> Iterator[EmbeddingNoise]:
     """Noise every training forward of a Hugging Face model inside a `with` block.
 
     A training forward is one in training mode with gradients on: never one of `generate` or of a
@@ -33,13 +64,16 @@ def following(noise: EmbeddingNoise, model: Any) -> Iterator[EmbeddingNoise]:
     Args:
         noise: Attached to the model's input embedding for the duration.
         model: Has `get_input_embeddings`; not a DDP or other wrapper around it.
+        place_of_next: Returns the place of the training forward that comes next, for a loop that
+            knows its steps; None: each is a step.
 
     Raises:
         NoiseError: If the model is an encoder-decoder or hides its embedding; or in a forward
             that is given embeddings or does not read the hooked one.
     """
     embedding = _embedding_of(model)
-    announcer = _Announcer(noise, model)
+    numbers = count(1)
+    announcer = _Announcer(noise, model, place_of_next or (lambda: (next(numbers), 0)))
     with noise.attached(embedding):
         before = model.register_forward_pre_hook(announcer.before, with_kwargs=True)
         after = model.register_forward_hook(announcer.after, always_call=True)
@@ -54,10 +88,11 @@ def following(noise: EmbeddingNoise, model: Any) -> Iterator[EmbeddingNoise]:
 class _Announcer:
     """Hooks around a model's forward."""
 
-    def __init__(self, noise: EmbeddingNoise, model: Any) -> None:
-        self._noise = noise
+    def __init__(
+        self, noise: EmbeddingNoise, model: Any, place_of_next: Callable[[], Place]
+    ) -> None:
+        self._noise, self._place_of_next = noise, place_of_next
         self._signature = inspect.signature(model.forward)
-        self._num_forwards = 0
         self._open = False
 
     def before(self, model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -68,9 +103,9 @@ class _Announcer:
             return  # recomputed: the hook repeats the last noise
         given = self._signature.bind_partial(*args, **kwargs).arguments
         given = {**given, **given.get("kwargs", {})}
-        self._num_forwards += 1
+        segments = _segments_of(given, *self._place_of_next())
         self._open = True
-        self._noise.announce(_segments_of(given, self._num_forwards))
+        self._noise.announce(segments)
 
     def after(self, model: Any, args: tuple[Any, ...], output: Any) -> None:
         """End the announcement, also when the forward failed."""
@@ -101,7 +136,7 @@ def _embedding_of(model: Any) -> Any:
     return model.get_input_embeddings()
 
 
-def _segments_of(given: dict[str, Any], number: int) -> Segments:
+def _segments_of(given: dict[str, Any], step: int, copy: int) -> Segments:
     tokens, mask = given.get("input_ids"), given.get("attention_mask")
     positions = given.get("position_ids")
     if tokens is None:
@@ -120,9 +155,10 @@ def _segments_of(given: dict[str, Any], number: int) -> Segments:
         found = spans(positions, mask)
     rank = distributed.get_rank() if distributed.is_initialized() else 0
     parts = tuple(
-        Segment(*span, sample_id=rank * RANK_STRIDE + index) for index, span in enumerate(found)
+        Segment(*span, sample_id=rank * RANK_STRIDE + index, copy=copy)
+        for index, span in enumerate(found)
     )
-    return Segments(number, len(tokens), parts)
+    return Segments(step, len(tokens), parts)
 
 
 def _rows_like(given: Any, tokens: Tensor) -> Tensor | None:

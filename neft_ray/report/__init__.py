@@ -15,7 +15,7 @@ from neft_ray.report.tables import evaluations_csv, lift_csv, measures_csv, tria
 from neft_ray.report.words import headline, summary_lines
 from neft_ray.run_directory import RunDirectory
 
-__all__ = ["Results", "compare_runs", "gather", "summary_lines", "write_report"]
+__all__ = ["Results", "compare_runs", "gather", "results_json", "summary_lines", "write_report"]
 
 
 def write_report(run: RunDirectory) -> Results:
