@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from neft_ray import __version__
-from neft_ray.cli import disk, evaluation, look, models, planning, remote, sweeps, talk
+from neft_ray.cli import data, disk, evaluation, look, models, planning, remote, setup, sweeps, talk
 from neft_ray.errors import ExitCode, UserError
 
 EPILOG = (
@@ -22,9 +22,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (sweeps, planning, look, models, talk, evaluation, disk, remote):
+for module in (sweeps, setup, planning, look, models, talk, evaluation, disk, remote):
     for command in module.COMMANDS:
         app.command(epilog=EPILOG)(command)
+app.add_typer(data.app, name="data", epilog=EPILOG)
 
 
 def _print_version(wanted: bool) -> None:

@@ -131,10 +131,11 @@ def load_set(name: str, max_prompts: int | None = None) -> EvaluationSet:
 
 def _asked_twice(file: Path, prompts: Sequence[Prompt]) -> list[Problem]:
     """Name prompts that are there already: replies are told apart by what they reply to."""
-    first: dict[tuple[Turn, ...], int] = {}
+    first: dict[tuple[tuple[str, str], ...], int] = {}
     problems = []
     for prompt in prompts:
-        before = first.setdefault(prompt.questions, prompt.number)
+        asked = tuple((turn.text, turn.context) for turn in prompt.questions)
+        before = first.setdefault(asked, prompt.number)
         if before != prompt.number:
             where, what = f"{file}: row {prompt.number + 1}", f"asks what row {before + 1} asks"
             problems.append(Problem(where, what, "keep one of them"))

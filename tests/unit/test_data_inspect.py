@@ -1,0 +1,48 @@
+"""The command that shows rows as the model sees them."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from neft_ray.cli.app import app
+from neft_ray.cli.sweeps import quickstart_file
+from neft_ray.errors import UserError
+
+
+def inspect(*options) -> str:
+    done = CliRunner().invoke(app, ["data", "inspect", str(quickstart_file()), *options])
+    if done.exception and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    return done.output
+
+
+def test_supervised_text_is_marked_where_there_is_no_colour():
+    shown = inspect("--rows", "1", "--split", "report")
+    assert "320  train" in shown and "159  report" in shown
+    row = shown[shown.index("── ") :]
+    assert "· report ·" in row
+    assert row.count("⟦") == row.count("⟧") == 1
+    assert row.split("⟦")[0].endswith("\nAnswer:") and "<s>" in row.split("⟦")[0]
+    assert row.rstrip().endswith("</s>⟧")
+
+
+def test_json_holds_counts_lengths_tokens_and_marks():
+    told = json.loads(inspect("--json", "--rows", "2"))
+    assert told["rows"] == {"select": 161, "report": 159, "train": 320}
+    assert sum(told["lengths"]["tokens"]["counts"]) == 640
+    assert len(told["shown"]) == 2
+    for row in told["shown"]:
+        assert len(row["tokens"]) == len(row["supervised"]) == row["num_tokens"]
+        assert [span["supervised"] for span in row["spans"]] == [False, True]
+
+
+def test_dropped_rows_are_shown_with_their_reason():
+    shown = inspect("--dropped", "--rows", "1", "--set", "data.max_prompt_tokens=20")
+    row = shown[shown.index("── ") :]
+    assert row.count("── ") == 1 and "dropped: prompt over max_prompt_tokens" in row
+
+
+def test_what_empties_a_split_is_shown_before_it_is_an_error(capsys):
+    with pytest.raises(UserError, match="no rows are left to train"):
+        inspect("--set", "data.max_prompt_tokens=1")

@@ -1,0 +1,226 @@
+"""What becomes of rows: masks of every format and template, turns, exclusion, tools."""
+
+import copy
+import json
+from importlib import resources
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from neft_ray.config.data import DataConfig
+from neft_ray.data.examples import examples
+from neft_ray.data.inspection import spans
+from neft_ray.data.prepare import count
+from neft_ray.data.wordings import WORDINGS
+from neft_ray.errors import UserError
+
+SAID = st.text("ab é?🦊日\n.", min_size=1, max_size=12).filter(str.strip)
+TALK = st.lists(st.tuples(SAID, SAID), min_size=1, max_size=3)
+CHAT = (
+    "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}"
+    "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}<assistant>{% endif %}"
+)
+
+
+def as_messages(talk):
+    roles = ("user", "assistant")
+    pairs = [zip(roles, pair, strict=True) for pair in talk]
+    return [{"messages": [{"role": r, "content": t} for pair in pairs for r, t in pair]}]
+
+
+def as_sharegpt(talk):
+    pairs = [zip(("human", "gpt"), pair, strict=True) for pair in talk]
+    return [{"conversations": [{"from": r, "value": t} for pair in pairs for r, t in pair]}]
+
+
+def as_oasst(talk):
+    said = [text for pair in talk for text in pair]
+    return [
+        {
+            "message_id": f"m{i}",
+            "parent_id": f"m{i - 1}" if i else None,
+            "role": ("prompter", "assistant")[i % 2],
+            "text": text,
+        }
+        for i, text in enumerate(said)
+    ]
+
+
+def single(*keys):
+    return lambda talk: [dict(zip(keys, pair, strict=True)) for pair in talk[:1]]
+
+
+ROWS = {
+    "alpaca": single("instruction", "output"),
+    "prompt_response": single("prompt", "response"),
+    "dolly": single("instruction", "response"),
+    "messages": as_messages,
+    "sharegpt": as_sharegpt,
+    "oasst": as_oasst,
+}
+
+
+def write(file, rows) -> str:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(file)
+
+
+@pytest.fixture
+def found(tmp_path, tokenizer):
+    """Returns the examples of some rows."""
+
+    def build(rows, tokenizer=tokenizer, **keys):
+        source = write(tmp_path / "rows.jsonl", rows)
+        return list(examples(DataConfig(train=source, **keys), tokenizer))
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def chat_tokenizer(tokenizer):
+    changed = copy.deepcopy(tokenizer)
+    changed.chat_template = CHAT
+    return changed
+
+
+def answers(row, tokenizer) -> list[str]:
+    return [text for text, is_supervised in spans(row, tokenizer) if is_supervised]
+
+
+@pytest.mark.parametrize("template", [*WORDINGS, "chat", "{{ instruction }}{{ input }} ="])
+@pytest.mark.parametrize("format_name", ROWS)
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(talk=TALK)
+def test_exactly_answers_and_their_ends_are_targets(
+    found, chat_tokenizer, format_name, template, talk
+):
+    rows = ROWS[format_name](talk)
+    (row,) = found(rows, chat_tokenizer, format=format_name, template=template)
+    num = len(talk) if format_name in ("messages", "sharegpt", "oasst") else 1
+    before = "" if template in ("chat", "chatml") else " "
+    after = {"chatml": "<|im_end|></s>", "llama2-chat": " </s>"}.get(template, "</s>")
+    said = [answer if template == "chat" else answer.strip() for _, answer in talk[:num]]
+    assert answers(row, chat_tokenizer) == [f"{before}{text}{after}" for text in said]
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(text=SAID)
+def test_all_of_a_plain_text_is_a_target_with_its_end(found, tokenizer, text):
+    (row,) = found([{"text": text}], format="text")
+    assert spans(row, tokenizer) == [("<s>", False), (f"{text}</s>", True)]
+
+
+def test_of_a_tree_the_best_ranked_path_is_the_conversation(found, tokenizer):
+    def message(key, parent, role, rank=None, **more):
+        known = {"message_id": key, "parent_id": parent, "role": role, "rank": rank, "text": key}
+        return known | more
+
+    rows = [
+        message("deep", "best", "prompter", 0),
+        message("root", None, "prompter"),
+        message("worst", "root", "assistant", 2),
+        message("gone", "root", "assistant", 0, deleted=True),
+        message("best", "root", "assistant", 1),
+        message("end", "deep", "assistant"),
+        message("alone", None, "prompter"),
+    ]
+    kept, alone = found(rows, format="oasst", template="question")
+    assert [turn.text for turn in kept.conversation.turns] == ["root", "best", "deep", "end"]
+    assert kept.conversation.place.endswith("row 2")
+    assert alone.dropped == "no response"
+    with pytest.raises(UserError, match="row 1: 'parent_id' is no message of these rows"):
+        found(rows[:1], format="oasst")
+
+
+ROWS_OF_TWO = as_sharegpt([("Why?", "So."), ("When?", "Now.")])
+
+
+@pytest.mark.parametrize(
+    ("turns", "expected"),
+    [
+        ("all", [[" So.</s>", " Now.</s>"]]),
+        ("first", [[" So.</s>"]]),
+        ("each", [[" So.</s>"], [" Now.</s>"]]),
+    ],
+)
+def test_turns_are_one_row_or_the_first_or_each_its_own(found, tokenizer, turns, expected):
+    rows = found(ROWS_OF_TWO, format="sharegpt", template="vicuna", turns=turns)
+    assert [answers(row, tokenizer) for row in rows] == expected
+    assert len({row.key for row in rows}) == len({row.split for row in rows}) == 1
+
+
+def test_messages_that_begin_with_an_answer_or_do_not_alternate_are_counted(found, tokenizer):
+    said = ROWS_OF_TWO[0]["conversations"]
+    rows = [{"conversations": said[1:]}, {"conversations": [said[0], *said]}]
+    first, second = found(rows, format="sharegpt", template="vicuna")
+    assert answers(first, tokenizer) == [" Now.</s>"]
+    assert count([first])["cut: answers before the first question"] == 1
+    assert count([second])["dropped: roles that do not alternate"] == 1
+
+
+def test_rows_with_an_empty_message_are_dropped_and_counted(found):
+    rows = [{"instruction": "Say nothing.", "output": " \n"}]
+    assert count(found(rows)) == {"dropped: an empty message": 1}
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "prompt"),
+    [
+        ({"instruction": "Name three fruits.", "output": "…"}, "name THREE fruits"),
+        ({"key": 1, "prompt": "Name three fruits."}, "Name three fruits!"),
+        ({"turns": ["Name three fruits.", "Why?"]}, "Name three fruits."),
+        (as_messages([("Name three fruits.", "Apples")])[0], "Fruits: name three"),
+        (as_sharegpt([("Name three fruits.", "Apples")])[0], "Name three fruits."),
+    ],
+)
+def test_rows_that_ask_what_an_evaluation_asks_are_dropped(found, tmp_path, evaluation, prompt):
+    exclude = write(tmp_path / "evaluation.jsonl", [evaluation])
+    talks = [[(prompt, "a")], [("Hello.", "b"), (prompt, "c")], [("Why?", "d")]]
+    rows = [row for talk in talks for row in as_sharegpt(talk)]
+    first, later, other = found(rows, format="sharegpt", template="vicuna", exclude=(exclude,))
+    assert {first.dropped, later.dropped} == {"prompt is excluded"}
+    assert "evaluation.jsonl: row 1" in first.detail
+    assert not other.dropped
+
+
+def test_an_evaluation_set_without_prompts_is_refused(found, tmp_path):
+    exclude = write(tmp_path / "evaluation.jsonl", [{"question": "Why?"}])
+    with pytest.raises(UserError, match=r"evaluation.jsonl: row 1: has the keys question"):
+        found(ROWS_OF_TWO, format="sharegpt", exclude=(exclude,))
+
+
+CALL = {"name": "weather", "arguments": {"city": "Rome"}}
+TOOL = {"name": "weather", "description": "Tells it.", "parameters": {"type": "object"}}
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_tools_reach_a_published_chat_template(found, tokenizer, as_text):
+    changed = copy.deepcopy(tokenizer)
+    template = resources.files("trl") / "chat_templates" / "qwen2_5.jinja"
+    changed.chat_template = template.read_text()
+    arguments = json.dumps(CALL["arguments"]) if as_text else CALL["arguments"]
+    call = {"id": "1", "type": "function", "function": {**CALL, "arguments": arguments}}
+    row = {
+        "tools": json.dumps([TOOL]) if as_text else [TOOL],
+        "messages": [
+            {"role": "user", "content": "How is Rome?"},
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "1", "content": "Sunny"},
+            {"role": "assistant", "content": "It is sunny."},
+        ],
+    }
+    (shown,) = found([row], changed, format="messages", template="chat", max_length_tokens=4096)
+    called, told = answers(shown, changed)
+    assert json.loads(called.split("\n")[1]) == CALL
+    assert told == "It is sunny.<|im_end|>\n"
+    before = spans(shown, changed)[0][0]
+    assert '"function": {"name": "weather", "description": "Tells it."' in before
+    assert "<tool_response>\nSunny" in spans(shown, changed)[2][0]
+    with pytest.raises(UserError, match="has no place for tools"):
+        found([row], format="messages", template="vicuna")

@@ -1,0 +1,88 @@
+"""`neft-ray init`: a file that loads, with settings that follow from the data."""
+
+import json
+import shutil
+
+import pytest
+from typer.testing import CliRunner
+
+from neft_ray.cli.app import app
+from neft_ray.config.load import load_sweep
+from neft_ray.data.read import builtin_data
+from neft_ray.errors import UserError
+from neft_ray.plan import make_plan
+
+ROWS = {
+    "alpaca": {"instruction": "Who?", "output": "Mia."},
+    "prompt_response": {"prompt": "Who?", "response": "Mia."},
+    "messages": {"messages": [{"role": "user", "content": "Who?"},
+                              {"role": "assistant", "content": "Mia."}]},
+    "sharegpt": {"conversations": [{"from": "human", "value": "Who?"},
+                                   {"from": "gpt", "value": "Mia."}]},
+    "dolly": {"instruction": "Who?", "context": "", "response": "Mia."},
+    "text": {"text": "Mia left."},
+}  # fmt: skip
+
+
+def init(file, *arguments):
+    done = CliRunner().invoke(app, ["init", str(file), *map(str, arguments)])
+    if isinstance(done.exception, UserError):
+        raise done.exception
+    return done
+
+
+def rows_file(tmp_path, row, num=40):
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for _ in range(num)))
+    return file
+
+
+@pytest.mark.parametrize("kind", ROWS)
+def test_the_format_is_known_by_the_rows(tmp_path, kind):
+    data = rows_file(tmp_path, ROWS[kind])
+    init(tmp_path / "my.yaml", "--model", "builtin:base", "--data", data)
+    config = load_sweep(tmp_path / "my.yaml")
+    assert config.data.format == kind and config.name == "my"
+    assert make_plan(config, 100, 1000).arms
+
+
+def test_settings_follow_from_the_data(tmp_path):
+    data = tmp_path / "rows.jsonl"
+    shutil.copy(builtin_data("train"), data)
+    told = init(tmp_path / "my.yaml", "--model", "builtin:base", "--data", data, "--gpus", 1).output
+    config = load_sweep(tmp_path / "my.yaml")
+    assert config.data.max_length_tokens == 128, "the longest row has 91 tokens"
+    assert config.model.dtype == "bfloat16" and config.workers.gpus == 1
+    assert config.batch.size_examples == 16 and config.data.template == "question"
+    assert "neft-ray sweep" in told
+    schema = json.loads((tmp_path / "sweep.schema.json").read_text())
+    assert "sweep" in schema["properties"]
+    assert (
+        (tmp_path / "my.yaml")
+        .read_text()
+        .startswith("# yaml-language-server: $schema=sweep.schema.json\n")
+    )
+
+
+def test_nothing_is_overwritten_unasked(tmp_path):
+    file, data = tmp_path / "my.yaml", rows_file(tmp_path, ROWS["alpaca"])
+    file.write_text("mine")
+    with pytest.raises(UserError, match=r"is there already; .*--force"):
+        init(file, "--model", "builtin:base", "--data", data)
+    assert file.read_text() == "mine"
+    init(file, "--model", "builtin:base", "--data", data, "--force")
+    assert load_sweep(file)
+
+
+def test_what_is_missing_or_unknown_is_told(tmp_path):
+    with pytest.raises(UserError, match=r"--model is not given"):
+        init(tmp_path / "my.yaml")
+    data = rows_file(tmp_path, {"question": "Who?", "answer": "Mia."})
+    with pytest.raises(UserError, match=r"keys answer, question; rename .*alpaca: instruction"):
+        init(tmp_path / "my.yaml", "--model", "builtin:base", "--data", data)
+    assert not (tmp_path / "my.yaml").exists()
+
+
+def test_the_schema_is_printed():
+    told = CliRunner().invoke(app, ["schema"])
+    assert json.loads(told.output)["$schema"].startswith("https://json-schema.org/")
