@@ -89,3 +89,12 @@ def test_make_alone_prints_its_targets():
     assert re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)[0] == "help"
     phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
     assert phony == re.findall(r"^([a-z-]+):.*##", makefile, re.MULTILINE)
+
+
+def test_the_tour_of_the_code_names_every_part_of_the_package_and_no_other():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.split("| layer |")[1].split("How a sweep runs")[0]
+    named = {name.rstrip("/") for name in re.findall(r"`([a-z_]+(?:/|\.py))`", table)}
+    found = {path.parent.name for path in (ROOT / "neft_ray").glob("*/__init__.py")}
+    found |= {path.name for path in (ROOT / "neft_ray").glob("*.py")} - {"__init__.py"}
+    assert named == found
