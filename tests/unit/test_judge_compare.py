@@ -331,6 +331,18 @@ def test_a_verdict_is_on_the_disk_before_the_next_question(server, tmp_path):
     assert lines == [0, 1, 2, 3, 4, 5]
 
 
+def test_every_verdict_is_forced_to_the_disk(server, tmp_path, monkeypatch):
+    sizes = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda file: (sizes.append(os.fstat(file).st_size), real(file))
+    )
+    file = tmp_path / "verdicts.jsonl"
+    Comparison(pairing(2), endpoint(server), file).run()
+    lengths = [len(line) for line in file.read_bytes().splitlines(keepends=True)]
+    assert sizes == [sum(lengths[: n + 1]) for n in range(4)]
+
+
 def test_the_key_is_nowhere_on_the_disk(server, tmp_path):
     from neft_ray.judge import write_page
 
