@@ -103,7 +103,8 @@ def _print_row(console: Console, row: Example, tokenizer: Any) -> None:
     console.print(Text(f"── {row.conversation.place} · {_fate(row)}", style="bold"))
     has_colour = console.is_terminal and not console.no_color
     text = Text()
-    for said, is_supervised in spans(row, tokenizer):
+    for raw, is_supervised in spans(row, tokenizer):
+        said = raw.replace("\x1b", "␛")  # a text must not steer the terminal
         if not is_supervised:
             text.append(said)
         elif has_colour:

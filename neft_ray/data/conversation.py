@@ -16,7 +16,7 @@ class Turn:
     text: str
     context: str = ""
     """What the message refers to: Alpaca's `input`."""
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """What a chat template alone reads: `tool_calls`, `tool_call_id`, `name`."""
 
     @property

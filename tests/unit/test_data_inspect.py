@@ -27,6 +27,13 @@ def test_supervised_text_is_marked_where_there_is_no_colour():
     assert row.rstrip().endswith("</s>⟧")
 
 
+def test_a_text_does_not_steer_the_terminal():
+    shown = inspect(
+        "--rows", "1", "--set", r"data.template=Q {{ '\x1b[2J' }}{{ instruction }}{{ input }}"
+    )
+    assert "␛[2J" in shown and "\x1b" not in shown
+
+
 def test_json_holds_counts_lengths_tokens_and_marks():
     told = json.loads(inspect("--json", "--rows", "2"))
     assert told["rows"] == {"select": 161, "report": 159, "train": 320}

@@ -175,3 +175,8 @@ def test_builtin_data_is_what_its_files_say(part):
     conversations = read_conversations("builtin:tales", "alpaca", part)
     lines = builtin_data(part).read_text(encoding="utf-8").splitlines()
     assert [c.turns for c in conversations] == [turns_of("alpaca", json.loads(x)) for x in lines]
+
+
+def test_a_question_can_be_put_into_a_set():
+    called = Turn("assistant", "", extra={"tool_calls": [{"name": "a"}]})
+    assert len({called, called, Turn("user", "a"), Turn("user", "a")}) == 2
