@@ -1,4 +1,4 @@
-"""Every recipe runs as a stand-in, from its data to an exported model, one after another."""
+"""Every recipe runs as a stand-in, from its data to an exported model that is evaluated."""
 
 import json
 import math
@@ -24,7 +24,7 @@ def cases():
             yield pytest.param(recipe, marks=marks, id=recipe.name)
 
 
-@pytest.mark.parametrize("recipe", cases())
+@pytest.mark.parametrize("recipe", list(cases()))
 def test_a_recipe_runs_as_a_stand_in_to_its_end(recipe, tmp_path):
     done = neft_ray(
         *("sweep", recipe.name, "--stand-in", "--set", f"storage={tmp_path}"), cwd=tmp_path
@@ -47,5 +47,11 @@ def test_a_recipe_runs_as_a_stand_in_to_its_end(recipe, tmp_path):
     assert json.loads((run.report / "results.json").read_text())["headline"].startswith(
         "A stand-in"
     )
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(json.dumps([{"instruction": "Who sold the lamp?"}]))
+    asked = ("evaluate", "latest", "--on", prompts, "--set", "decoding.max_new_tokens=8")
+    evaluated = neft_ray(*asked, "--storage", tmp_path)
+    assert evaluated.returncode == 0, evaluated.stdout + evaluated.stderr
+    assert list((run.root / "evaluation" / "prompts").glob("t*-against-t*/index.html"))
     model = AutoModelForCausalLM.from_pretrained(run.best_model)
     assert model.config.vocab_size == len(AutoTokenizer.from_pretrained(run.best_model))
