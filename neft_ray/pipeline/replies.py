@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from neft_ray.config.evaluation import Answering, EvaluationConfig, ReplyConfig
-from neft_ray.errors import bad_input
 from neft_ray.evaluate import ifeval
 from neft_ray.evaluate.measures import measured
 from neft_ray.evaluate.record import Record, write_json
@@ -104,8 +103,7 @@ def _write(
             update={"model": answering.model.model_copy(update={"path": placed})}
         )
         with ray_cluster(address) as cluster:
-            if cluster.num_slots(how.workers, None) < 1:
-                raise bad_input("workers", "do not fit the cluster", "lower workers.num")
+            cluster.num_slots(how.workers, None)  # refuses what does not fit
             replies_of_workers(there, prompts, folder / "ray", receive)
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from neft_ray.evaluate.record import REPLIES_FILE
@@ -173,6 +174,21 @@ def test_a_killed_evaluation_goes_on_where_it_was(sweep, prompts, in_one_process
     assert started(sweep, prompts, storage).wait(timeout=120) == 0
     assert replies_in(folder) == in_one_process
     assert (folder / REPLIES_FILE).read_bytes().startswith(survived)
+
+
+def test_workers_that_die_are_started_again_and_ask_nothing_twice(sweep, prompts, in_one_process):
+    storage = sweep.storage.parent / "died"
+    process = started(sweep, prompts, storage, "--set", "workers.num=2")
+    folder = storage / "evaluation" / "people" / "builtin-base"
+    wait_for_lines(process, folder, 2)
+    workers = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if "ray::RayTrainWorker" in " ".join(child.cmdline())
+    ]
+    os.kill(workers[0].pid, signal.SIGKILL)
+    assert process.wait(timeout=180) == 0
+    assert replies_in(folder) == in_one_process
 
 
 # ---- judges ------------------------------------------------------------------------------------
