@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from neft_ray.cli.options import DEFAULT_STORAGE, Cluster, Run, Storage
+from neft_ray.cli.options import DEFAULT_STORAGE, AsJson, Cluster, Run, Storage
+from neft_ray.cli.values import print_json, run_values, trial_values
 from neft_ray.cli.view import trials_table
 from neft_ray.config.load import load_sweep
 from neft_ray.cost.pace import Pace
@@ -34,23 +35,32 @@ from neft_ray.run_directory import CANCEL_FILE, RunDirectory, find_run, find_run
 STOP_TIMEOUT_SECONDS = 120.0
 
 
-def ls(storage: Storage = DEFAULT_STORAGE) -> None:
+def ls(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     """List the runs on this machine."""
+    runs = [run_values(run, _state(run)) for run in find_runs(storage)]
+    if as_json:
+        print_json(runs)
+        return
     table = Table("run", "state", "trials", "best select loss")
-    for run in find_runs(storage):
-        records = read_records(run.journal_file)
-        losses = [r.best.metrics["select_loss"] for r in records.values() if r.best]
-        ended = sum(r.status != RUNNING for r in records.values())
-        best = f"{min(losses):.4f}" if losses else ""
-        table.add_row(run.name, _state(run), f"{ended}/{len(records)} ended", best)
+    for run in runs:
+        best = run["best_select_loss"]
+        ended = f"{run['num_ended']}/{run['num_trials']} ended"
+        table.add_row(run["run"], run["state"], ended, "" if best is None else f"{best:.4f}")
     Console(markup=False).print(table)
 
 
 def status(
-    run: Run = "latest", storage: Storage = DEFAULT_STORAGE, cluster: Cluster = None
+    run: Run = "latest",
+    storage: Storage = DEFAULT_STORAGE,
+    cluster: Cluster = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show a run's trials."""
     found = _found(run, storage, cluster)
+    if as_json:
+        trials = [trial_values(it) for it in read_records(found.journal_file).values()]
+        print_json(run_values(found, _state(found)) | {"trials": trials})
+        return
     console = Console(markup=False)
     events = list(read_events(found.journal_file))
     records = reduce_events(events)

@@ -65,6 +65,7 @@ AsStandIn = Annotated[
         help="Try it out in a minute, without hub or GPU: on a small model and rows of its kind.",
     ),
 ]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
 DEFAULT_STORAGE = Path("runs")
 
 

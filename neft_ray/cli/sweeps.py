@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from neft_ray.cli.options import DEFAULT_STORAGE, Overrides, Start, SweepFile, grouped
+from neft_ray.cli.options import DEFAULT_STORAGE, AsJson, Overrides, Start, SweepFile, grouped
+from neft_ray.cli.values import print_json, problem_values
 from neft_ray.config.load import load_sweep
 from neft_ray.config.recipes import find_sweep_file
 from neft_ray.config.recipes import folder as recipe_folder
@@ -39,6 +40,7 @@ def validate(
         list[Path], typer.Argument(parser=find_sweep_file, metavar="FILE…", help="Sweep files.")
     ],
     memory: Memory = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check sweep files: every key, type, bound, every corner of the search space, this machine."""
     from neft_ray.cli.memory import warn_of_memory
@@ -54,8 +56,11 @@ def validate(
             continue
         lacking = sweep_problems(config) if is_here() else []
         problems += [replace(problem, where=f"{file}: {problem.where}") for problem in lacking]
-        if not lacking:
+        if not lacking and not as_json:
             typer.echo(f"{file}: ok")
+    if as_json:
+        print_json([problem_values(problem) for problem in problems])
+        raise typer.Exit(ExitCode.BAD_INPUT if problems else ExitCode.OK)
     if problems:
         raise UserError(problems)
 
