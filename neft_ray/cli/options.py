@@ -11,13 +11,15 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from neft_ray.config.recipes import find_sweep_file
+from neft_ray.config.recipes import find_sweep_file, recipe_names
 from neft_ray.working_copy import here
 
+DEFAULT_STORAGE = Path("runs")
 SweepFile = Annotated[
     Path,
     typer.Argument(
         parser=find_sweep_file,
+        autocompletion=lambda incomplete: complete_recipe(incomplete),
         metavar="FILE",
         help="A sweep file, or the name of a recipe, see `neft-ray recipes`.",
         show_default=False,
@@ -33,7 +35,24 @@ Storage = Annotated[
         help="The folder that holds the runs, or s3://… or gs://….",
     ),
 ]
-Run = Annotated[str, typer.Argument(help="A run's folder or name, or 'latest'.")]
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Return the names of runs in the default storage that begin so, for the shell."""
+    names = sorted(manifest.parent.name for manifest in DEFAULT_STORAGE.glob("*/manifest.json"))
+    return [name for name in ("latest", *names) if name.startswith(incomplete)]
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Return the recipes and the sweep files that begin so, for the shell."""
+    files = [str(file) for file in Path().glob("*.yaml")]
+    return [name for name in (*recipe_names(), *files) if name.startswith(incomplete)]
+
+
+Run = Annotated[
+    str,
+    typer.Argument(help="A run's folder or name, or 'latest'.", autocompletion=complete_run),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting, such as noise.alpha=15."),
@@ -66,7 +85,6 @@ AsStandIn = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document, for programs.")]
-DEFAULT_STORAGE = Path("runs")
 
 
 @dataclass(frozen=True)

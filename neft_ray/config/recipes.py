@@ -32,6 +32,12 @@ def folder() -> Path:
     return Path(str(resources.files("neft_ray"))) / "sweeps"
 
 
+def recipe_names() -> list[str]:
+    """Return the names that commands take, without reading the files."""
+    files = sorted(folder().rglob("*.yaml"))
+    return [file.relative_to(folder()).with_suffix("").as_posix() for file in files]
+
+
 def recipes() -> list[Recipe]:
     """Return all recipes by name."""
     return [_recipe(file) for file in sorted(folder().rglob("*.yaml"))]
