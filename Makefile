@@ -54,7 +54,7 @@ bench-compare: $(INSTALLED) ## ratios of the last `make bench` beside the kept o
 	$(BIN)/python -m benchmarks.compare benchmarks/results $(RESULTS)
 
 docs: $(INSTALLED) ## build the site, docs/_build/index.html; a warning is an error
-	$(BIN)/sphinx-build -W --keep-going -q docs docs/_build
+	$(BIN)/sphinx-build -E -a -W --keep-going -q docs docs/_build
 
 wheel: $(INSTALLED) ## build dist/*.whl
 	$(BIN)/python -m build --wheel
