@@ -93,16 +93,16 @@ class Evaluation:
         """
         first = self._subject(self.request.what)
         asked = load_set(self.request.on, self.config.max_prompts) if self.request.on else None
-        if asked is None and isinstance(first, Side):
-            what, remedy = "has nothing to answer", "name a set with --on, such as alpaca_eval"
-            raise bad_input(self.request.what, what, remedy)
+        second = self._second(first, asked)
+        if asked is None and (isinstance(first, Side) or isinstance(second, Side)):
+            what = "a model has nothing to answer"
+            raise bad_input("evaluate", what, "name a set with --on, such as alpaca_eval")
         if asked is not None and asked.kind == "ifeval":
             ifeval.check_ready(asked.rows)
         if self.config.engine == "vllm":
             from neft_ray.generate.vllm_engine import check_vllm
 
             check_vllm()
-        second = self._second(first, asked)
         judge = make_judge(self.config.judge) if self.config.judge else None
         if judge is not None and second is None:
             raise bad_input("judge", "has nothing to compare with", "name a model with --against")
@@ -111,7 +111,9 @@ class Evaluation:
         remarks: list[str] = []
         for side in (first, second):
             if isinstance(side, Side) and asked is not None:
-                replied[side.label] = found = self._replied(side, asked, folder)
+                replied[side.label] = found = self._replied(
+                    side, asked, folder / _name(side, first)
+                )
                 remarks += record_evaluation(side, asked.name, found)
         measures = {found.title: found.measures for found in replied.values()}
         if second is None:
@@ -119,7 +121,7 @@ class Evaluation:
         outputs = [replied[s.label].outputs if isinstance(s, Side) else s for s in (first, second)]
         pairing = pair_outputs(*outputs)
         judged = self._judged(pairing, judge, folder) if judge is not None else None
-        there = folder / f"{_short(first)}-against-{_short(second)}"
+        there = folder / f"{_name(first, first)}-against-{_name(second, first)}"
         write_page(there / PAGE_FILE, pairing, judged)
         said = sentences(pairing, judged)
         summary = _summary(asked, pairing, judged) | {"measures": measures, "sentences": said}
@@ -161,9 +163,9 @@ class Evaluation:
 
     def _replied(self, side: Side, asked: EvaluationSet, folder: Path) -> Replied:
         def progress(num_done: int, num: int) -> None:
-            self.view.progress(f"{side.short} answers", num_done, num)
+            self.view.progress(f"{folder.name} answers", num_done, num)
 
-        return replies_of(side, asked, self.config, folder / side.short, self.address, progress)
+        return replies_of(side, asked, self.config, folder, self.address, progress)
 
     def _judged(self, pairing: Pairing, judge: Judge, folder: Path) -> Judged:
         assert self.config.judge is not None
@@ -176,10 +178,11 @@ class Evaluation:
         return comparison.run(progress, self.config.judge.num_at_once)
 
 
-def _short(subject: Subject) -> str:
-    """Return a name for a folder."""
+def _name(subject: Subject, first: Subject) -> str:
+    """Return a name for a folder: of a trial its own, if it is of the first one's run."""
     if isinstance(subject, Side):
-        return subject.short
+        is_of_run = isinstance(first, Side) and subject.run == first.run
+        return subject.short if is_of_run else subject.label
     return re.sub(r"[^\w.-]+", "_", subject.name)[:60]
 
 

@@ -270,6 +270,7 @@ def short_prompt(sweep):
     ("arguments", "told"),
     [
         (["latest"], "has nothing to answer; name a set with --on"),
+        (["OUTPUTS", "--against", "latest"], "has nothing to answer; name a set with --on"),
         (["nothing", "--on", "SET"], "nothing: no such run"),
         (["latest:t999", "--on", "SET"], "has no trial t999"),
         (["builtin:base", "--on", "SET"], "no chat template; say with --template"),
@@ -283,7 +284,7 @@ def short_prompt(sweep):
 )  # fmt: skip
 def test_bad_input_is_refused_before_anything_is_written(sweep, prompts, told, arguments):
     before = {path: path.stat().st_mtime_ns for path in folder_of(sweep).rglob("*.jsonl")}
-    given = [prompts if part == "SET" else part for part in arguments]
+    given = [prompts if part in ("SET", "OUTPUTS") else part for part in arguments]
     assert told in " ".join(evaluate(sweep, *given, fails=True).split())
     after = {path: path.stat().st_mtime_ns for path in folder_of(sweep).rglob("*.jsonl")}
     assert after == before
