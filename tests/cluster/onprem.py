@@ -41,7 +41,7 @@ class Cluster:
         self.laptop, self.head, *self.workers = hosts.all[: 2 + NUM_WORKERS]
         self.home = self.laptop.folder / "root"
         shutil.copy(hosts.key, self.home / ".ssh/id_ed25519")
-        self.laptop.run("ray get-auth-token --generate")
+        self.laptop.run("ray get-auth-token --generate; chmod 600 ~/.ray/auth_token")
         (self.home / self.file).write_text(json.dumps(self.config()))  # JSON is YAML
         rows = REPOSITORY / "neft_ray/builtin/train.jsonl"
         (self.home / "rows.jsonl").write_bytes(rows.read_bytes())
