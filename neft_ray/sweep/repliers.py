@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 import uuid
 from collections.abc import Callable, Sequence
@@ -10,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from ray.train import FailureConfig, RunConfig
+from ray.train.torch import TorchTrainer
 
 from neft_ray.config.evaluation import Answering
 from neft_ray.errors import UserError
 from neft_ray.generate.replies import Prompt, Reply
-from neft_ray.sweep.worker_group import SECRETS, WorkerGroupError
+from neft_ray.sweep.worker_group import WorkerGroupError
+from neft_ray.sweep.workers import actor_here, scaling_config, secrets, torch_config
 from neft_ray.working_copy import here, pull
 
 Receive = Callable[[list[Reply]], None]
@@ -70,10 +71,7 @@ def replies_of_workers(
         UserError: If the workers cannot use the model.
         WorkerGroupError: If they died too often.
     """
-    own_node = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    secrets = {name: os.environ[name] for name in SECRETS if name in os.environ}
-    actor = ray.remote(num_cpus=0, scheduling_strategy=own_node)(Collector)
-    collector = actor.remote(list(prompts), secrets)
+    collector = actor_here(Collector, list(prompts), secrets())
     trainer = _trainer(answering, scratch, collector)
     failed: list[BaseException] = []
     thread = threading.Thread(target=_fit, args=(trainer, failed), daemon=True)
@@ -86,25 +84,18 @@ def replies_of_workers(
         receive(replies)
         if error is not None:
             raise error
+    shutil.rmtree(scratch, ignore_errors=True)
     if failed:
         raise WorkerGroupError("the workers ended without all replies") from failed[0]
 
 
 def _trainer(answering: Answering, scratch: Path, collector: Any) -> TorchTrainer:
     workers = answering.replies.workers
-    resources = {"CPU": float(workers.cpus)} | ({"GPU": workers.gpus} if workers.gpus else {})
     return TorchTrainer(
         _run,
         train_loop_config={"answering": answering.model_dump_json(), "collector": collector},
-        torch_config=TorchConfig(
-            backend="cpu:gloo,cuda:nccl" if workers.gpus else "gloo",
-            timeout_s=workers.timeout_seconds,
-        ),
-        scaling_config=ScalingConfig(
-            num_workers=workers.least,
-            use_gpu=workers.gpus > 0,
-            resources_per_worker=resources,
-        ),
+        torch_config=torch_config(workers),
+        scaling_config=scaling_config(workers),
         run_config=RunConfig(
             name=f"replies-{uuid.uuid4().hex[:8]}",
             storage_path=str(scratch),
@@ -128,8 +119,8 @@ def _run(options: dict[str, Any]) -> None:
 
     answering = Answering.model_validate_json(options["answering"])
     collector = options["collector"]
-    prompts, secrets = ray.get(collector.begin.remote())
-    os.environ.update(secrets)
+    prompts, told = ray.get(collector.begin.remote())
+    os.environ.update(told)
     folder = here(answering.model.path)
     pull(folder)
     model = answering.model.model_copy(update={"path": str(folder)})

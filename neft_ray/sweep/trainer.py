@@ -1,4 +1,4 @@
-"""A TorchTrainer whose workers know their network, without processes that a slot has no use for.
+"""A TorchTrainer without the processes around its workers that a slot has no use for.
 
 Ray Train runs the controller of a worker group in an actor of its own, one more actor that would
 split Ray data sets, and one that removes the placement group of a controller that was killed. A
@@ -14,35 +14,13 @@ from typing import Any
 
 import ray
 from ray.train import Result
-from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.torch.config import _TorchBackend
+from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2._internal.execution.scaling_policy import ScalingPolicy
 
-from neft_ray import network
-
 WITHOUT = (DatasetsCallback, PlacementGroupCleanerCallback)
-
-
-class _Backend(_TorchBackend):  # type: ignore[misc]
-    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
-        worker_group.execute(_prepare)
-        super().on_start(worker_group, backend_config)
-
-
-def _prepare() -> None:
-    network.prepare(ray.util.get_node_ip_address())
-
-
-class SlotTorchConfig(TorchConfig):  # type: ignore[misc]
-    """Tells every worker's gloo and NCCL of its network before the workers meet."""
-
-    @property
-    def backend_cls(self) -> type[_Backend]:
-        """Return what sets up the process group."""
-        return _Backend
 
 
 class SlotTrainer(TorchTrainer):  # type: ignore[misc]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
 from collections.abc import Collection, Iterator
@@ -11,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train import FailureConfig, RunConfig, UserCallback
 from ray.util.placement_group import (
     PlacementGroup,
     PlacementGroupID,
     placement_group_table,
     remove_placement_group,
 )
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from neft_ray.config.workers import WorkersConfig
 from neft_ray.order import Order
@@ -28,12 +26,11 @@ from neft_ray.sweep.cluster import draining_nodes
 from neft_ray.sweep.happened import Happened
 from neft_ray.sweep.mailbox import Mailbox
 from neft_ray.sweep.sizing import Sizing
-from neft_ray.sweep.trainer import SlotTorchConfig, SlotTrainer
+from neft_ray.sweep.trainer import SlotTrainer
+from neft_ray.sweep.workers import actor_here, scaling_config, secrets, torch_config
 from neft_ray.working_copy import matching, pull
 
 CLOSE_TIMEOUT_SECONDS = 60.0
-SECRETS = ("HF_TOKEN",)
-"""Variables that workers are told by their mailbox: Ray shows those of a job to whoever looks."""
 
 
 class WorkerGroupError(RuntimeError):
@@ -55,10 +52,7 @@ class _Lost(UserCallback):  # type: ignore[misc]
 
 def new_mailbox(warm: bool = True) -> Any:
     """Start the actor that a worker group takes its trials from, on this process's own node."""
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    actor = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox)
-    secrets = {name: os.environ[name] for name in SECRETS if name in os.environ}
-    return actor.remote(warm, secrets)
+    return actor_here(Mailbox, warm, secrets())
 
 
 def remove_placement_groups(markers: Collection[int]) -> None:
@@ -191,9 +185,6 @@ class WorkerGroup:
 
     def _trainer(self) -> SlotTrainer:
         workers = self._workers
-        resources = {"CPU": float(workers.cpus), "memory": float(self._marker)}
-        if workers.gpus:
-            resources["GPU"] = workers.gpus
         trainer = SlotTrainer(
             _run,
             train_loop_config={
@@ -201,15 +192,8 @@ class WorkerGroup:
                 "cpus": workers.cpus,
                 "patience_seconds": workers.timeout_seconds / 2,
             },
-            torch_config=SlotTorchConfig(
-                backend="cpu:gloo,cuda:nccl" if workers.gpus else "gloo",
-                timeout_s=workers.timeout_seconds,
-            ),
-            scaling_config=ScalingConfig(
-                num_workers=workers.least,
-                use_gpu=workers.gpus > 0,
-                resources_per_worker=resources,
-            ),
+            torch_config=torch_config(workers),
+            scaling_config=scaling_config(workers, {"memory": float(self._marker)}),
             run_config=RunConfig(
                 name=f"slot-{uuid.uuid4().hex[:8]}",
                 storage_path=str(self._run.scratch),
