@@ -32,7 +32,7 @@ def test_a_kind_is_known_by_its_keys(tmp_path, lines):
         (IFEVAL, "ifeval", ["No commas."]),
         ([{"prompt": "Say."}], "prompts", ["Say."]),
     ):
-        found = load_set(write(tmp_path / "my.json", rows, lines))
+        found = load_set(write(tmp_path / ("my.jsonl" if lines else "my.json"), rows, lines))
         assert (found.kind, found.name, len(found.prompts)) == (kind, "my", len(rows))
         assert [turn.text for turn in found.prompts[0].questions] == first
 
@@ -64,18 +64,24 @@ def test_the_content_not_the_name_tells_sets_apart(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "has no rows"),
+        ("", "is empty"),
         ("[]", "has no rows"),
-        ("[1]", "row 1: is no JSON object"),
+        ("[1]", "row 1: is not a JSON object"),
         ('{"prompt": "a"}\nnonsense\n', "x.json:2: is not a JSON object"),
-        ("[{", "is no JSON"),
-        ('[{"question": "a"}]', "none of the keys instruction_id_list, turns, instruction, prompt"),
-        ('[{"prompt": "a"}, {"prompt": " "}, {}]', "row 2: 'prompt' is missing"),
-        ('[{"turns": []}]', "row 1: 'turns' is not a list of questions"),
-        ('[{"turns": ["a", 2]}]', "row 1: 'turns' holds something that is no text"),
-        ('[{"prompt": "a"}, {"prompt": "a"}]', "row 2: asks what row 1 asks"),
+        ("[{", "cannot be read"),
+        ('[{"question": "a"}]', "row 1: has the keys question, none of them a prompt's"),
+        ('[{"prompt": "a"}, {"prompt": " "}]', "row 2: asks nothing: its prompt is empty"),
+        ('[{"prompt": "a"}, {"prompt": 3}]', "row 2: 'prompt' is not text"),
+        ('[{"turns": []}]', "row 1: 'turns' is not a list of texts"),
+        ('[{"turns": ["a", 2]}]', "row 1: 'turns' is not a list of texts"),
+        ('[{"prompt": "a"}, {"prompt": "a"}]', "row 2: asks what"),
+        ('[{"prompt": "a"}, {"turns": ["b"]}]', "row 2: is of kind mt_bench, and the rows before"),
+        (json.dumps([{"messages": [{"role": "system", "content": "Be."},
+                                   {"role": "user", "content": "Who?"},
+                                   {"role": "assistant", "content": "Mia."}]}]),
+         "row 1: has messages that are not a user's"),
     ],
-)
+)  # fmt: skip
 def test_a_file_that_is_no_set_is_refused_with_its_place(tmp_path, text, told):
     file = tmp_path / "x.json"
     file.write_text(text)
@@ -84,10 +90,15 @@ def test_a_file_that_is_no_set_is_refused_with_its_place(tmp_path, text, told):
     assert told in str(error.value)
 
 
+def test_the_built_in_rows_are_a_set_that_needs_no_hub():
+    found = load_set("builtin:tales", max_prompts=5)
+    assert (found.name, found.kind, len(found.prompts)) == ("builtin-tales", "alpaca_eval", 5)
+
+
 def test_a_published_set_that_cannot_be_fetched_says_what_to_do():
     with pytest.raises(UserError, match=r"alpaca_eval: cannot be fetched .* name its file"):
         load_set("alpaca_eval")
-    with pytest.raises(UserError, match=r"alpaca_evil: cannot be read: .* one of alpaca_eval"):
+    with pytest.raises(UserError, match=r"alpaca_evil: cannot be read: .*check the name"):
         load_set("alpaca_evil")
 
 
