@@ -55,7 +55,7 @@ def export_trial(
         raise bad_input("--adapter", what, "leave out --adapter")
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise bad_input(target, "is not an empty folder", "choose a new folder")
-    step = _best_step(run, record)
+    step = exported_step(run, record)
     folder = stored.fetched(run.checkpoints(record.number), step)
     model = _tuned_model(folder, config, adapter)
     try:
@@ -88,8 +88,12 @@ def _tuned_model(folder: Path, config: TrialConfig, adapter: bool) -> Any:
     return model.to(getattr(torch, config.model.dtype))
 
 
-def _best_step(run: RunDirectory, record: TrialRecord) -> int:
-    """Return the step with the lowest select loss among the checkpoints that are left."""
+def exported_step(run: RunDirectory, record: TrialRecord) -> int:
+    """Return the step with the lowest select loss among the checkpoints that are left.
+
+    Raises:
+        UserError: If none is left.
+    """
     left = set(stored.steps_in(run.checkpoints(record.number)))
     reports = [
         report

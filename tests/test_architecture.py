@@ -18,7 +18,7 @@ TREES = {name: ast.parse(file.read_text(encoding="utf-8")) for name, file in FIL
 # A part (a module or a package) imports itself and parts of lower layers, never a sibling.
 LAYERS = [
     "__init__ cores errors network schedules system_metrics textstats",
-    "config",
+    "config files",
     "bucket noise optim lora",
     "working_copy",
     "pieces",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from neft_ray.cli.options import Overrides
+from neft_ray.cli.options import AsJson, Overrides, SweepFile
+from neft_ray.cli.values import print_json
 from neft_ray.config.load import load_sweep
 from neft_ray.errors import UserError
 
@@ -37,13 +36,13 @@ class SplitName(StrEnum):
 
 @app.command()
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A sweep file.")],
+    file: SweepFile,
     rows: Annotated[int, typer.Option(min=0, help="How many rows are shown.")] = 3,
     split: Annotated[SplitName, typer.Option(help="Of which split.")] = SplitName.TRAIN,
     dropped: Annotated[
         bool, typer.Option("--dropped", help="Show rows of every reason to drop them instead.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     overrides: Overrides = None,
 ) -> None:
     """Show what becomes of the rows of a sweep file, and rows as the model sees them.
@@ -72,7 +71,7 @@ def inspect(
             "lengths": {name: asdict(value) for name, value in lengths.items()},
             "shown": [_as_json(row, tokenizer) for row in shown],
         }
-        typer.echo(json.dumps(told, ensure_ascii=False, indent=2))
+        print_json(told)
     else:
         console = Console(markup=False, highlight=False, soft_wrap=True)
         for name, number in counts.items():

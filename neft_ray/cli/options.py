@@ -15,11 +15,25 @@ from neft_ray.config.recipes import find_sweep_file, recipe_names
 from neft_ray.working_copy import here
 
 DEFAULT_STORAGE = Path("runs")
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Return the names of runs in the default storage that begin so, for the shell."""
+    names = sorted(manifest.parent.name for manifest in DEFAULT_STORAGE.glob("*/manifest.json"))
+    return [name for name in ("latest", *names) if name.startswith(incomplete)]
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Return the recipes and the sweep files that begin so, for the shell."""
+    files = [str(file) for file in Path().glob("*.yaml")]
+    return [name for name in (*recipe_names(), *files) if name.startswith(incomplete)]
+
+
 SweepFile = Annotated[
     Path,
     typer.Argument(
         parser=find_sweep_file,
-        autocompletion=lambda incomplete: complete_recipe(incomplete),
+        autocompletion=complete_recipe,
         metavar="FILE",
         help="A sweep file, or the name of a recipe, see `neft-ray recipes`.",
         show_default=False,
@@ -35,20 +49,6 @@ Storage = Annotated[
         help="The folder that holds the runs, or s3://… or gs://….",
     ),
 ]
-
-
-def complete_run(incomplete: str) -> list[str]:
-    """Return the names of runs in the default storage that begin so, for the shell."""
-    names = sorted(manifest.parent.name for manifest in DEFAULT_STORAGE.glob("*/manifest.json"))
-    return [name for name in ("latest", *names) if name.startswith(incomplete)]
-
-
-def complete_recipe(incomplete: str) -> list[str]:
-    """Return the recipes and the sweep files that begin so, for the shell."""
-    files = [str(file) for file in Path().glob("*.yaml")]
-    return [name for name in (*recipe_names(), *files) if name.startswith(incomplete)]
-
-
 Run = Annotated[
     str,
     typer.Argument(help="A run's folder or name, or 'latest'.", autocompletion=complete_run),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from neft_ray.errors import StorageError, bad_input
+from neft_ray.files import write_whole
 from neft_ray.generate.replies import Reply
 
 IDENTITY_FILE, REPLIES_FILE = "settings.json", "replies.jsonl"
@@ -86,12 +87,7 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         StorageError: If the disk is full or not writable.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise StorageError.of(path, error) from error
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _reply(line: str) -> Reply:

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from neft_ray.config.trial import TrialConfig
 from neft_ray.data.tokenized import TokenizedData
-from neft_ray.errors import StorageError
+from neft_ray.files import write_whole
 from neft_ray.generate.answers import Answer, answer_rows
 from neft_ray.run_in_bucket import ANSWERS_FILE
 from neft_ray.strategy.base import Engine
@@ -72,9 +72,4 @@ def write_answers(path: Path, answers: Sequence[Answer]) -> None:
         StorageError: If the disk is full or not writable.
     """
     lines = [json.dumps(asdict(answer), ensure_ascii=False) + "\n" for answer in answers]
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text("".join(lines), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise StorageError.of(path.parent, error) from error
+    write_whole(path, "".join(lines))

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neft_ray.errors import Problem, StorageError, UserError, bad_input
+from neft_ray.errors import Problem, UserError, bad_input
+from neft_ray.files import write_whole
 
 MOST_SHOWN = 10
 """Problems of a file that are listed; a file of another kind would fill the screen."""
@@ -116,12 +117,7 @@ def write_outputs(path: Path, outputs: Outputs) -> None:
         }
         for row in outputs.rows
     ]
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise StorageError.of(path.parent, error) from error
+    write_whole(path, json.dumps(content, indent=2) + "\n")
 
 
 def pair_outputs(system: Outputs, reference: Outputs) -> Pairing:

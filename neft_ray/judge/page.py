@@ -11,7 +11,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-from neft_ray.errors import StorageError
+from neft_ray.files import write_whole
 from neft_ray.judge import phrases
 from neft_ray.judge.compare import TIE, Judged, JudgedPair
 from neft_ray.judge.outputs import Pair, Pairing
@@ -75,14 +75,7 @@ def write_page(path: Path, pairing: Pairing, judged: Judged | None = None) -> No
     Raises:
         StorageError: If the disk is full or not writable.
     """
-    content = render(pairing, judged).encode("utf-8", "replace")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        raise StorageError.of(path, error) from error
+    write_whole(path, render(pairing, judged))
 
 
 def _rows(pairing: Pairing, judged: Judged | None) -> Iterator[Row]:

@@ -14,6 +14,6 @@ def failure() -> str | None:
             torch.eye(64, device=device), quant_type="nf4", compress_statistics=True
         )
         dequantize_4bit(packed, state)
-    except (RuntimeError, NotImplementedError) as error:  # no kernel for this device
+    except RuntimeError as error:  # torch raises it, or a kind of it, where a device has no kernel
         return str(error).partition("\n")[0]
     return None

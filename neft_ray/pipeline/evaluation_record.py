@@ -16,7 +16,7 @@ def record_evaluation(side: Side, set_name: str, found: Replied) -> list[str]:
     Returns:
         What to tell the user: nothing where all went well, or there is no such run.
     """
-    if side.run is None or side.trial is None or side.trial.best is None:
+    if side.run is None or side.trial is None or side.step is None:
         return []
     mirrored = Mirrored.of(side.run.trial(side.trial.number))
     if mirrored is None or side.run.copied_from_file.exists():
@@ -26,7 +26,7 @@ def record_evaluation(side: Side, set_name: str, found: Replied) -> list[str]:
     try:
         experiment = config.mlflow.experiment or config.name
         store = MlflowStore(config.mlflow.uri, side.run.root.parent, experiment)
-        store.log_metrics(mirrored.run_id, side.trial.best.step, values)
+        store.log_metrics(mirrored.run_id, side.step, values)
     except UserError as error:
         return [f"not in MLflow: {error}; the same command again tries it again"]
     return []

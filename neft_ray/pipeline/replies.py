@@ -123,7 +123,7 @@ def _identity(side: Side, asked: EvaluationSet, config: EvaluationConfig) -> dic
 def _weights(side: Side) -> str:
     """Return what changes with the weights: of a trial its configuration, else of the files."""
     if side.run is not None and side.trial is not None:
-        return side.run.trial_config(side.trial.number).config_hash
+        return f"{side.run.trial_config(side.trial.number).config_hash}, step {side.step}"
     folder = Path(resolve_path(side.model.path))
     if not folder.is_dir():
         return side.model.revision or "newest"

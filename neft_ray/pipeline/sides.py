@@ -9,13 +9,13 @@ from neft_ray.config.load import load_sweep
 from neft_ray.config.sweep import CONTROL, TREATMENT
 from neft_ray.config.trial import ModelConfig
 from neft_ray.errors import bad_input
-from neft_ray.export import export_trial
+from neft_ray.export import export_trial, exported_step
 from neft_ray.journal import TrialRecord, read_records
 from neft_ray.model import load_tokenizer
 from neft_ray.pipeline.publish import published_trial
 from neft_ray.pipeline.rebuild import rebuild_trial
 from neft_ray.run_directory import RunDirectory, find_run, trial_name
-from neft_ray.train.stored import steps_in
+from neft_ray.train.stored import folder_of, steps_in
 
 BEST = "best"
 ARMS = (TREATMENT, CONTROL)
@@ -34,6 +34,8 @@ class Side:
     run: RunDirectory | None = None
     trial: TrialRecord | None = None
     """Of that run."""
+    step: int | None = None
+    """Of that trial: a trial that goes on has other weights later."""
 
     @property
     def other_arm(self) -> str | None:
@@ -92,33 +94,46 @@ def _of_model(path: str, label: str, template: str | None) -> Side:
     model = ModelConfig(path=path)
     if template is None and load_tokenizer(model).chat_template is None:
         what = "its tokenizer has no chat template"
-        raise bad_input(path, what, "say with --template how it was tuned")
+        remedy = "say how it was tuned: --set template=… with evaluate, --template with chat"
+        raise bad_input(path, what, remedy)
     return Side(label, model, template or "chat")
 
 
 def _of_trial(run: RunDirectory, which: str, template: str | None, rebuild: bool) -> Side:
     record = _record(run, which)
     config = run.trial_config(record.number)
-    is_best = published_trial(run) == trial_name(record.number)
-    folder = run.best_model if is_best else model_of(run, record, rebuild)
+    if published_trial(run) == trial_name(record.number) and record.best is not None:
+        folder, step = run.best_model, record.best.step
+    else:
+        folder, step = model_of(run, record, rebuild)
     model = ModelConfig(path=str(folder), dtype=config.model.dtype)
     label = f"{run.name}-{trial_name(record.number)}"
-    return Side(label, model, template or config.data.template, run, record)
+    return Side(label, model, template or config.data.template, run, record, step)
 
 
-def model_of(run: RunDirectory, record: TrialRecord, rebuild: bool) -> Path:
-    """Return a trial's model as a Hugging Face folder within its run, exported now if need be.
+def model_of(run: RunDirectory, record: TrialRecord, rebuild: bool) -> tuple[Path, int]:
+    """Return a trial's model as a Hugging Face folder within its run, and its step.
+
+    Exported now if need be. Where no checkpoint is left, what was exported last.
 
     Raises:
         UserError: If no checkpoint of it is left, or it cannot be written.
     """
-    folder = run.root / MODELS / trial_name(record.number)
+    above, checkpoints = (
+        run.root / MODELS / trial_name(record.number),
+        run.checkpoints(record.number),
+    )
+    made = sorted(above.glob("step-*"))
+    if made and not steps_in(checkpoints):
+        return made[-1], int(made[-1].name.removeprefix("step-"))
+    if rebuild and not steps_in(checkpoints):
+        rebuild_trial(run, record, None)
+    step = exported_step(run, record)
+    folder = folder_of(above, step)
     if not folder.exists():
-        if rebuild and not steps_in(run.checkpoints(record.number)):
-            rebuild_trial(run, record, None)
         config = run.trial_config(record.number)
         export_trial(run, record, config, folder, f"Exported from {run.name}.")
-    return folder
+    return folder, step
 
 
 def record_of(run: RunDirectory, trial: str) -> TrialRecord:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from neft_ray.files import write_whole
 from neft_ray.report.compare import write_comparison
 from neft_ray.report.document import results_json
 from neft_ray.report.figures import draw_pictures, headline_files
-from neft_ray.report.files import write_files
 from neft_ray.report.page import render
 from neft_ray.report.results import Results, gather
 from neft_ray.report.tables import evaluations_csv, lift_csv, measures_csv, trials_csv
@@ -30,9 +30,9 @@ def write_report(run: RunDirectory) -> Results:
     """
     results = gather(run)
     pictures = list(draw_pictures(results))
-    files = {f"{picture.name}.png": picture.png for picture in pictures}
-    files |= headline_files(results)
-    texts = {
+    files: dict[str, str | bytes] = {
+        **{f"{picture.name}.png": picture.png for picture in pictures},
+        **headline_files(results),
         "trials.csv": trials_csv(results.trials),
         "evaluations.csv": evaluations_csv(results.trials),
         "lift.csv": lift_csv(results.comparisons),
@@ -40,8 +40,8 @@ def write_report(run: RunDirectory) -> Results:
         "results.json": results_json(results),
         "index.html": render(results, pictures),
     }
-    files |= {name: text.encode() for name, text in texts.items()}
-    write_files(run.report, files)
+    for name, content in files.items():
+        write_whole(run.report / name, content)
     return results
 
 

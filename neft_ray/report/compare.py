@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from neft_ray.files import write_whole
 from neft_ray.report import phrases
 from neft_ray.report.document import finite
 from neft_ray.report.figures import lifts_files
 from neft_ray.report.figures.forest import forest_alt
-from neft_ray.report.files import write_files
 from neft_ray.report.lift import Difference
 from neft_ray.report.page import style, template
 from neft_ray.report.results import Comparison, Results
@@ -53,13 +53,15 @@ def write_comparison(sweeps: Sequence[Results], folder: Path) -> None:
         alt=alt,
     )
     text = json.dumps(finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    texts = {
+    whole: dict[str, str | bytes] = {
+        **files,
         "index.html": page,
         "arms.csv": csv_of(arms),
         "lifts.csv": csv_of(lifts),
         "comparison.json": text,
     }
-    write_files(folder, files | {name: text.encode() for name, text in texts.items()})
+    for name, content in whole.items():
+        write_whole(folder / name, content)
 
 
 def _overview(sweep: Results) -> dict[str, Any]:

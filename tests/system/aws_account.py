@@ -93,6 +93,14 @@ def deploy(**more):
     return ec2.describe_images()["Images"][0]["ImageId"]
 
 
+def filled_file(image, folder):
+    """Write the shipped file with its marked lines changed."""
+    text = (CLUSTERS / "aws.yaml").read_text()
+    text = text.replace("s3://BUCKET", "s3://mine").replace("ImageId: AMI", f"ImageId: {image}")
+    (folder / "aws.yaml").write_text(text)
+    return folder / "aws.yaml"
+
+
 def started(text):
     """Let Ray start one machine of every type of a cluster file.
 

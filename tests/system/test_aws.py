@@ -10,7 +10,7 @@ from neft_ray.config.cluster import load_cluster
 from neft_ray.launch import aws as checks
 from neft_ray.launch import doctor
 from neft_ray.launch.cluster_checks import file_findings
-from tests.system.aws_account import ADDRESS, CLUSTERS, deploy, new_account, started
+from tests.system.aws_account import ADDRESS, CLUSTERS, deploy, filled_file, new_account, started
 from tests.unit.cluster_files import changed
 from tests.unit.cluster_files import told as told_of
 
@@ -24,11 +24,7 @@ def account(tmp_path_factory):
 
 @pytest.fixture
 def filled(account, tmp_path):
-    """The shipped file with its marked lines changed."""
-    text = (CLUSTERS / "aws.yaml").read_text()
-    text = text.replace("s3://BUCKET", "s3://mine").replace("ImageId: AMI", f"ImageId: {account}")
-    (tmp_path / "aws.yaml").write_text(text)
-    return tmp_path / "aws.yaml"
+    return filled_file(account, tmp_path)
 
 
 @pytest.fixture(scope="module")

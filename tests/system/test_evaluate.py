@@ -273,7 +273,7 @@ def short_prompt(sweep):
         (["OUTPUTS", "--against", "latest"], "has nothing to answer; name a set with --on"),
         (["nothing", "--on", "SET"], "nothing: no such run"),
         (["latest:t999", "--on", "SET"], "has no trial t999"),
-        (["builtin:base", "--on", "SET"], "no chat template; say with --template"),
+        (["builtin:base", "--on", "SET"], "no chat template; say how it was tuned"),
         (["latest", "--on", "SET", "--set", "decodin.seed=1"], "did you mean 'decoding'?"),
         (["latest", "--on", "SET", "--set", "judge.max_cost=1"], "judge.model"),
         (["latest", "--on", "SET", "--against", "none", "--set", "judge.model=builtin:base"],

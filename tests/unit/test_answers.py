@@ -126,8 +126,9 @@ def test_without_rows_nothing_is_measured_or_written(engine, tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_halts_the_sweep(engine, tmp_path):
+    (tmp_path / "file").write_text("in the folder's place")
     with pytest.raises(StorageError, match="cannot be written"):
-        measure_answers(engine, DATA, CONFIG, 1, tmp_path / "missing")
+        measure_answers(engine, DATA, CONFIG, 1, tmp_path / "file")
 
 
 def of(text, reference="the cat sat on the mat today", **values):

@@ -106,7 +106,7 @@ def test_a_machine_without_bitsandbytes_is_refused(monkeypatch):
 
 def test_a_device_without_kernels_is_refused(monkeypatch):
     def quantize(*arguments, **options):
-        raise NotImplementedError("no kernel for this\nand more")
+        raise RuntimeError("no kernel for this\nand more")
 
     monkeypatch.setattr(four_bits, "quantize_4bit", quantize)
     (problem,) = machine_problems()

@@ -1,0 +1,23 @@
+"""Writes a file whole or not at all, whatever dies and whenever."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from neft_ray.errors import StorageError
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replace a file, in a folder that is made if need be; text is UTF-8.
+
+    Raises:
+        StorageError: If the disk is full or not writable.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    data = content.encode("utf-8", "replace") if isinstance(content, str) else content
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        raise StorageError.of(path, error) from error

@@ -1,0 +1,87 @@
+"""Which model a reference means: the best, a trial, an arm's best, a folder; at which step."""
+
+import json
+
+import pytest
+
+from neft_ray.errors import UserError
+from neft_ray.pipeline import sides
+from neft_ray.pipeline.sides import find_side
+from neft_ray.train import stored
+from tests.unit.report_runs import SyntheticRun
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """A run with three trials whose exports are folders that name their step."""
+
+    def export(run, record, config, target, remark):
+        target.mkdir(parents=True)
+        return int(target.name.removeprefix("step-"))
+
+    monkeypatch.setattr(sides, "export_trial", export)
+    made = SyntheticRun(tmp_path / "runs" / "one")
+    for arm, losses in (
+        ("treatment", (4.0, 3.5)),
+        ("treatment", (4.0, 3.1)),
+        ("control", (4.0, 3.3)),
+    ):
+        number = made.trial(arm, 0 if arm == "control" else 5, select=losses)
+        made.run.trial(number).mkdir(parents=True, exist_ok=True)
+        config = made.config.trial.model_dump_json()
+        (made.run.trial(number) / "config.json").write_text(config)
+        checkpoint(made, number, 10)
+        checkpoint(made, number, 20)
+    made.journal.close()
+    return made
+
+
+def checkpoint(made, number, step):
+    folder = stored.folder_of(made.run.checkpoints(number), step)
+    folder.mkdir(parents=True)
+    (folder / "state.json").write_text("{}")
+
+
+def side(made, reference):
+    found = find_side(reference, made.run.root.parent, "question")
+    return found.short, found.step
+
+
+def test_references_mean_trials(made):
+    assert side(made, "one") == side(made, "latest:best") == ("t001", 20)
+    assert side(made, "one:treatment") == ("t001", 20)
+    assert side(made, "one:control") == ("t002", 20)
+    assert side(made, "one:t000") == ("t000", 20)
+
+
+def test_the_published_model_is_the_best_one(made):
+    made.run.best_model.mkdir()
+    (made.run.best_model / "neft_ray.json").write_text(json.dumps({"trial": "t000"}))
+    found = find_side("one", made.run.root.parent, "question")
+    assert (found.short, found.model.path) == ("t000", str(made.run.best_model))
+
+
+def test_a_trial_that_went_on_is_exported_again(made):
+    assert side(made, "one:t000") == ("t000", 20)
+    stored.delete(made.run.checkpoints(0), 20)
+    assert side(made, "one:t000") == ("t000", 10), "of the checkpoints that are left"
+    folders = sorted(path.name for path in (made.run.root / "models" / "t000").iterdir())
+    assert folders == ["step-000010", "step-000020"]
+    stored.delete(made.run.checkpoints(0), 10)
+    assert side(made, "one:t000") == ("t000", 20), "no checkpoint is left, but what was exported"
+
+
+def test_the_other_arm_is_the_control_or_for_a_control_the_treatment(made):
+    storage = made.run.root.parent
+    assert find_side("one", storage, "question").other_arm == f"{made.run.root}:control"
+    assert find_side("one:control", storage, "question").other_arm == f"{made.run.root}:treatment"
+    assert find_side("builtin:base", storage, "question").other_arm is None
+
+
+def test_what_cannot_be_found_is_told(made, tmp_path):
+    with pytest.raises(UserError, match="has no trial t009; its trials are t000 to t002"):
+        side(made, "one:t009")
+    with pytest.raises(UserError, match="no such run"):
+        side(made, "two")
+    with pytest.raises(UserError, match="no chat template; say how it was tuned: --set template="):
+        find_side("builtin:base", tmp_path)
