@@ -145,6 +145,7 @@ def test_workers_share_prompts_of_similar_length_evenly():
         assert len({len(share) for share in shares}) == 1
         asked = [prompt.number for share in shares for batch in share for prompt in batch]
         assert set(asked) == set(range(33))
+        assert all(batch for share in shares for batch in share)
         assert len(asked) - 33 < world, "only who is left without any repeats one"
         lengths = [[len(p.questions[0].text) for p in batch] for batch in shares[0]]
         assert all(min(one) >= max(other) for one, other in pairwise(lengths))
