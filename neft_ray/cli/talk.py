@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -31,7 +31,6 @@ Template = Annotated[
     str | None, typer.Option(help="How questions are put; default: as the model was tuned.")
 ]
 SHOWN_PER_SECOND = 12
-Write = Callable[[str], object]
 
 
 def chat(

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib import resources
-from typing import Any
 
-Row = Mapping[str, Any]
+from neft_ray.data.read import Row, read_rows
 
 
 def builtin_rows(part: str) -> list[Row]:
     """Return the built-in rows `{instruction, input, output}` of a part: `train`, `held_out`."""
-    file = resources.files("neft_ray") / "builtin" / f"{part}.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [row for _, row in read_rows("builtin:tales", part)]
 
 
 def _question(row: Row) -> str:
