@@ -47,12 +47,15 @@ def evaluate(
 ) -> None:
     """Let a model answer a set of prompts; set it beside another one, with or without a judge.
 
-    Leaves replies, outputs in AlpacaEval's format, measures and a page in RUN/evaluation/SET. What
-    was written or judged already is not asked for again.
+    Leaves replies, outputs in AlpacaEval's format, measures and a page in
+    RUN/evaluation/SET; what is there already is not asked for again.
 
-    --set decoding.max_new_tokens=256, batch_size=32, workers.num=4, workers.gpus=1, sharded=true,
-    template=alpaca, max_prompts=100; judge.model=NAME judge.url=https://HOST/v1 (key in
-    OPENAI_API_KEY), or judge.model=FOLDER for a judge here.
+    neft-ray evaluate latest --on alpaca_eval
+    neft-ray evaluate latest:control --on my_prompts.jsonl --against none
+    neft-ray evaluate ours.json --against theirs.json --set judge.model=…
+
+    Settings: decoding.max_new_tokens=256, max_prompts=100, workers.num=4,
+    sharded=true, template=alpaca, judge.url=https://…/v1, and more.
     """
     config = load_evaluation(overrides or [])
 

@@ -33,9 +33,10 @@ def init(
 ) -> None:
     """Write a commented sweep file for your model and data, asking for what is not given.
 
-    Looks at the data: format, lengths and number of rows decide the settings, each with its reason.
+    Format, lengths and number of the rows decide the settings, each with
+    its reason.
 
-    neft-ray init my.yaml --model meta-llama/Llama-3.2-1B --data my_rows.jsonl --gpus 1
+    neft-ray init my.yaml --model org/name --data my_rows.jsonl --gpus 1
     """
     from neft_ray.config.load import load_sweep
     from neft_ray.pipeline.draft import SCHEMA_FILE, Wish, draft

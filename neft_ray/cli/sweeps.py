@@ -15,7 +15,7 @@ from rich.table import Table
 from neft_ray.cli.options import DEFAULT_STORAGE, AsJson, Overrides, Start, SweepFile, grouped
 from neft_ray.cli.values import print_json, problem_values
 from neft_ray.config.load import load_sweep
-from neft_ray.config.recipes import find_sweep_file
+from neft_ray.config.recipes import find_sweep_file, recipe_names
 from neft_ray.config.recipes import folder as recipe_folder
 from neft_ray.config.recipes import recipes as all_recipes
 from neft_ray.config.sweep import SweepConfig
@@ -80,6 +80,7 @@ def train(file: SweepFile = NOT_GIVEN, start: Start = PLAINLY) -> None:
 def recipes(find: Annotated[str, typer.Argument(help="Part of a name.")] = "") -> None:
     """List the sweep files that ship with neft_ray, by the names that commands take."""
     table = Table("name", "what", "paper: plain → NEFTune, %", "cost", box=None)
+    table.columns[0].no_wrap, table.columns[0].min_width = True, max(map(len, recipe_names()))
     for recipe in all_recipes():
         if find in recipe.name:
             table.add_row(

@@ -27,8 +27,9 @@ class DataConfig(Section):
     held_out: Name | None = None
     """Rows to hold out instead of a split of `train`; halved by hash into select and report."""
     exclude: Annotated[tuple[Name, ...], ListedOnce] = ()
-    """Evaluation sets, named as `train` is, of AlpacaEval, IFEval, MT-Bench or any of the formats:
-    rows of `train` that ask what they ask, or nearly so, are dropped and counted."""
+    """Evaluation sets: `alpaca_eval`, `ifeval`, `mt_bench`, or a file or hub name of such rows or
+    of any of the formats. Rows of `train` that ask what they ask, or nearly so, are dropped and
+    counted."""
     format: Literal[
         "alpaca", "prompt_response", "messages", "sharegpt", "dolly", "oasst", "text"
     ] = "alpaca"
