@@ -76,7 +76,9 @@ def replay(config: SweepConfig, root: Path, num_slots: int = NUM_SLOTS) -> list[
     conductor = Conductor(config, run, Lengths())
     conductor.open()
     conductor.hold(num_slots, num_slots)
-    retention = Retention(run, conductor.records, config.sweep.keep_checkpoints)
+    retention = Retention(
+        run, conductor.records, config.sweep.keep_checkpoints, config.sweep.objective
+    )
     noise, now = random.Random(0), 0.0
     idle, live = num_slots, [(0.0, -1, 0)]
     times: list[tuple[int, float]] = []

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from neft_ray.config.arm_space import ArmSpace, num_trials
-from neft_ray.config.schedulers import Bracket, Rungs
+from neft_ray.config.schedulers import Bracket, Paced, Population, Rungs
 from neft_ray.config.sweep import TREATMENT, SweepConfig
+from neft_ray.errors import bad_input
 from neft_ray.journal import RUNNING, TrialRecord
 
 
@@ -94,6 +95,31 @@ def make_plan(config: SweepConfig, num_steps: int, num_tokens: int = 0) -> Plan:
     arms = [_arm(name, num_trials(config, name), rungs, length, config) for name in search.arms]
     num_finalists = search.finalists.num * len(search.finalists.seeds)
     return Plan(num_steps, rungs, arms, num_finalists)
+
+
+def check_first_rung(config: SweepConfig, num_steps: int, num_tokens: int) -> None:
+    """Refuse a scheduler that would never compare anything.
+
+    Args:
+        config: The sweep.
+        num_steps: Optimizer steps of its base trial.
+        num_tokens: Tokens that the base trial trains on.
+
+    Raises:
+        UserError: If its first comparison is not before the end of the base trial.
+    """
+    scheduler = config.sweep.scheduler
+    if isinstance(scheduler, Population):
+        key, first, length = "interval_steps", scheduler.interval_steps, num_steps
+    elif isinstance(scheduler, Paced):
+        length = num_steps if scheduler.unit == "steps" else num_tokens
+        key, first = f"grace_{scheduler.unit}", scheduler.grace
+    else:
+        return
+    if first >= length:
+        what = f"{first:,}, and a trial ends at {length:,}: none would ever be compared"
+        remedy = "write less, train for more epochs, or write `scheduler: {kind: none}`"
+        raise bad_input(f"sweep.scheduler.{key}", what, remedy)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ LAYERS = [
     "data tracking journal run_directory",
     "model",  # above data: its loss reads micro-batches
     "strategy",  # above model: an engine holds one
-    "train generate memory order judge",
+    "train generate memory order judge choice",
     "worker replier export stand_in",
     "sweep plan report launch evaluate",
     "pipeline terminal cost",

@@ -20,7 +20,7 @@ from neft_ray.cost.disk import DiskNeed, disk_need, disk_problem
 from neft_ray.cost.estimate import budget_problems, estimate
 from neft_ray.cost.text import size_text, time_text
 from neft_ray.errors import Problem, UserError
-from neft_ray.plan import Plan, make_plan
+from neft_ray.plan import Plan, check_first_rung, make_plan
 from neft_ray.sweep.address import is_here
 from neft_ray.working_copy import here
 
@@ -59,7 +59,9 @@ def plan(
         config, _ = replaced(config)
     data = open_data(config)
     tokenized = data.data(config.trial)
-    made = make_plan(config, *data.lengths(config.trial))
+    lengths = data.lengths(config.trial)
+    check_first_rung(config, *lengths)
+    made = make_plan(config, *lengths)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     rows = tokenized.summary["rows"]
     console.print(f"rows     {', '.join(f'{count} {name}' for name, count in rows.items())}")

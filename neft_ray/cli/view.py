@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from neft_ray.choice import best_record
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import LIVE_KEYS, TrialConfig
 from neft_ray.cost.pace import Pace
@@ -165,11 +166,7 @@ class SweepView:
         return table
 
     def _footer(self) -> Text:
-        best = min(
-            (r for r in self._records.values() if r.best),
-            key=lambda r: r.objective(self._config.sweep.objective.at),
-            default=None,
-        )
+        best = best_record(self._records.values(), self._config.sweep.objective)
         found = "no evaluation yet"
         if best is not None and best.best is not None:
             loss = best.best.metrics["select_loss"]

@@ -135,6 +135,15 @@ def _budget(config: SweepConfig) -> Iterator[Finding]:
         yield Finding(("sweep", "price", "instance"), what, remedy)
 
 
+def _weights(config: SweepConfig) -> Iterator[Finding]:
+    """What is weighed is measured: of the answers of finalists."""
+    finalists = config.sweep.finalists
+    if config.sweep.objective.weights and not (finalists.num and finalists.generated_rows):
+        what = "no finalist answers anything that could be weighed"
+        remedy = "let sweep.finalists.num and generated_rows be 1 or more, or remove the weights"
+        yield Finding(("sweep", "objective", "weights"), what, remedy)
+
+
 def _async_checkpoints(config: SweepConfig) -> Iterator[Finding]:
     """DeepSpeed's shards are written where they are, not from a copy."""
     if config.training.async_checkpoints and isinstance(config.strategy, DeepspeedConfig):
@@ -194,6 +203,7 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     _shards_in_host_memory: (("strategy",), ("workers",)),
     _padded_length: (("noise",), ("batch",), *ARMS),
     _budget: (("sweep", "price"), ("sweep", "budget"), ("workers",)),
+    _weights: (("sweep", "objective"), ("sweep", "finalists")),
     _async_checkpoints: (("training",), ("strategy",)),
     _compile: (("model",), ("strategy",)),
     _quantization: (("model",), ("strategy",), *ARMS),

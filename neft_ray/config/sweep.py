@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from neft_ray.config.base import Count, ListedOnce, Name, Positive, Section, Seed
+from neft_ray.config.base import Count, ListedOnce, Name, Positive, Section, Seed, broken_rule
 from neft_ray.config.prices import PriceConfig
 from neft_ray.config.schedulers import NoStopping, Scheduler
 from neft_ray.config.searchers import RandomSearch, Searcher
@@ -38,6 +38,24 @@ class ObjectiveConfig(Section):
     beside: dict[Beside, Literal["min", "max"]] = Field(default={"answer_repetition": "min"})
     """What else to weigh against the loss on the report split: measures of the finalists' answers.
     The report says which configurations no other one beats in all of them (the Pareto front)."""
+    weights: dict[Beside, Positive] = Field(default={})
+    """Nats that one unit of a measure of `beside` is worth when the sweep's model is chosen: of
+    the finalists at their end, that of the lowest select loss with the weighed measures added
+    (taken off for `max`). Empty: the lowest select loss of all trials. The search, its stopping
+    and the lift look at the loss alone."""
+
+    @model_validator(mode="after")
+    def _weighs_what_is_listed(self) -> Self:
+        for name in self.weights:
+            if name not in self.beside:
+                what = f"{name} has a weight and is not in `beside`"
+                raise broken_rule(what, f"add `{name}: min` or `{name}: max` to beside")
+        return self
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Nats that one unit more of each weighed measure costs; below 0, what it is worth."""
+        return {n: -w if self.beside[n] == "max" else w for n, w in self.weights.items()}
 
 
 class FinalistsConfig(Section):

@@ -57,7 +57,8 @@ def disk_need(
     model = num_elements * (FLOAT / 2 if half else FLOAT)
     copies = 2 + Address.of(config.mlflow.uri, here(config.storage)).is_database
     kept = config.sweep.keep_checkpoints + len(config.sweep.arms) - 1
-    num = kept + 2 * slots + num_waiting(config, plan)
+    weighed = 1 + slots if config.sweep.objective.weights else 0
+    num = kept + weighed + 2 * slots + num_waiting(config, plan)
     return DiskNeed(checkpoint_bytes(config, num_trained), num, model * copies)
 
 

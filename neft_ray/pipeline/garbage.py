@@ -114,11 +114,12 @@ def size_of(path: Path) -> int:
 def _superfluous(run: RunDirectory, keep_best: int | None) -> Iterator[Path]:
     """Yield the checkpoints beyond the best, and copies that trials began from."""
     records = read_records(run.journal_file)
-    wanted = load_sweep(run.config_file).sweep.keep_checkpoints if keep_best is None else keep_best
+    search = load_sweep(run.config_file).sweep
+    wanted = search.keep_checkpoints if keep_best is None else keep_best
     if not run.best_model.exists():
         wanted = max(wanted, 1)  # it is yet to be exported
     existing = {(n, step) for n in records for step in steps_in(run.checkpoints(n))}
-    kept, _ = worth_keeping(records, existing, wanted)
+    kept, _ = worth_keeping(records, existing, wanted, search.objective)
     for number, step in sorted(existing - kept):
         yield folder_of(run.checkpoints(number), step)
     yield from (run.origin(number) for number in records if run.origin(number).exists())

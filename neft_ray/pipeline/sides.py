@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from neft_ray.choice import best_record
 from neft_ray.config.load import load_sweep
 from neft_ray.config.sweep import CONTROL, TREATMENT
 from neft_ray.config.trial import ModelConfig
@@ -155,11 +156,10 @@ def _record(run: RunDirectory, which: str) -> TrialRecord:
         which = published_trial(run) or BEST
     if which not in (BEST, *ARMS):
         return record_of(run, which)
-    at = load_sweep(run.config_file).sweep.objective.at
-    records = [r for r in read_records(run.journal_file).values() if r.best is not None]
+    records = list(read_records(run.journal_file).values())
     if which in ARMS:
         records = [record for record in records if record.arm == which]
-    found = min(records, key=lambda r: (r.objective(at), r.number), default=None)
+    found = best_record(records, load_sweep(run.config_file).sweep.objective)
     if found is None:
         remedy = "wait for its first evaluation, or name a trial"
         raise bad_input(run.root, f"has no {which} trial", remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,9 @@ class Arm:
     @property
     def best(self) -> Trial | None:
         """The search's trial with the lowest objective."""
-        return best_of(self.trials, self.at)
+        losses = [(it.record.objective(self.at), it.record.number, it) for it in self.trials]
+        loss, _, best = min(losses, default=(math.inf, 0, None))
+        return best if math.isfinite(loss) else None
 
     @property
     def best_report(self) -> Report | None:
@@ -69,17 +71,6 @@ class Arm:
     def cut(self) -> tuple[Trial, ...]:
         """Trials of the search that were stopped early."""
         return tuple(trial for trial in self.trials if trial.status == STOPPED)
-
-
-def best_of(trials: Iterable[Trial], at: str) -> Trial | None:
-    """Return the trial with the lowest finite objective, the earliest of equals.
-
-    Args:
-        trials: To choose from.
-        at: `best` or `end`.
-    """
-    finite = [trial for trial in trials if math.isfinite(trial.record.objective(at))]
-    return min(finite, key=lambda t: (t.record.objective(at), t.record.number), default=None)
 
 
 def best_configuration(arm: Arm) -> tuple[Trial, ...]:

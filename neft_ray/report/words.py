@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+from neft_ray.choice import weighed_loss
 from neft_ray.report.finalists import Lift
 from neft_ray.report.lift import HELPS, HURTS, NO_EVIDENCE, Difference
 from neft_ray.report.phrases import (
@@ -127,12 +130,29 @@ def summary_lines(results: Results) -> list[str]:
         lines += [f"  {sentence}" for sentence in lift_sentences(results.lift)]
         lines += [f"  Left out: {reason}." for reason in results.lift.left_out]
     lines += comparison_sentences(results)
+    lines += filter(None, [choice_text(results)])
     troubled = results.with_problems
     lines += [f"{trial.name}: {trial.problem}" for trial in troubled[:_MOST_PROBLEMS]]
     if len(troubled) > _MOST_PROBLEMS:
         more = count(len(troubled) - _MOST_PROBLEMS, "more trial")
         lines.append(f"… and {more}; the report lists all.")
     return lines
+
+
+def choice_text(results: Results) -> str:
+    """Return in a sentence how measures were weighed to choose the model; empty if none was."""
+    objective, best = results.config.sweep.objective, results.best
+    if not objective.weights or best is None:
+        return ""
+    terms = [
+        f"{'-' if cost < 0 else '+'} {abs(cost):g} × {name.replace('_', ' ')}"
+        for name, cost in objective.costs.items()
+    ]
+    rule = f"select loss {' '.join(terms)}"
+    score = weighed_loss(best.record, objective)
+    if not math.isfinite(score):
+        return f"The model is {best.name}, by its loss alone: no finalist has all of {rule}."
+    return f"The model is {best.name}, the finalist with the lowest {rule}: {score:.4f}."
 
 
 def _single_text(trial: Trial) -> str:

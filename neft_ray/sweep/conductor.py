@@ -6,10 +6,10 @@ opening a journal applies it again: a sweep goes on where its last event left it
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from neft_ray.choice import best_record
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.journal import (
@@ -189,10 +189,8 @@ class Conductor:
         self._journal.close()
 
     def best_trial(self) -> TrialRecord | None:
-        """Return the trial with the lowest objective so far, of all arms and phases."""
-        at = self._config.sweep.objective.at
-        best = min(self.records.values(), key=lambda r: (r.objective(at), r.number), default=None)
-        return best if best and math.isfinite(best.objective(at)) else None
+        """Return the best trial so far, of all arms and phases."""
+        return best_record(self.records.values(), self._config.sweep.objective)
 
     def _with(self, arm: str, values: Mapping[str, Any], seed: int) -> TrialConfig:
         fixed = self._state.arms[arm].fixed

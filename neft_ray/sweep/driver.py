@@ -111,7 +111,9 @@ class Driver:
         mailboxes = [new_mailbox(search.warm) for _ in range(num_slots)]
         slots = Slots(mailboxes, settings)
         roster = Roster(mailboxes, None if cluster.is_own else REST_SECONDS)
-        retention = Retention(self.run, self.conductor.records, search.keep_checkpoints)
+        retention = Retention(
+            self.run, self.conductor.records, search.keep_checkpoints, search.objective
+        )
         calls = Calls(
             prepare=self._prepare,
             reported=self.observer.reported,

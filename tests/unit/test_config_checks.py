@@ -253,3 +253,25 @@ def test_a_budget_is_of_something_that_can_be_counted(options, found):
     said = problems(EXAMPLE, *named)
     assert len(said) == len(found)
     assert all(part in whole for part, whole in zip(found, said, strict=True)), said
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        (["objective.weights={answer_repetition: 2}"], []),
+        (["objective.weights={answer_words: 0.1}"], ["add `answer_words: min` or"]),
+        (["objective.weights={answer_repetition: -1}"], ["write a number above 0"]),
+        (
+            ["objective.weights={answer_repetition: 2}", "finalists.generated_rows=0"],
+            ["no finalist answers anything that could be weighed"],
+        ),
+        (
+            ["objective.weights={answer_repetition: 2}", "finalists.num=0"],
+            ["no finalist answers anything that could be weighed"],
+        ),
+    ],
+)
+def test_what_is_weighed_is_measured(options, found):
+    said = problems(EXAMPLE, *(f"sweep.{option}" for option in options))
+    assert len(said) == len(found), said
+    assert all(part in whole for part, whole in zip(found, said, strict=True)), said

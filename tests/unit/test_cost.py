@@ -226,6 +226,8 @@ def test_a_checkpoint_is_as_large_as_predicted_from_the_configuration(strategy, 
 def test_the_best_and_the_live_checkpoints_count(tmp_path):
     config, plan = planned(f"storage={tmp_path}", "sweep.keep_checkpoints=3")
     assert disk_need(config, plan, 100, 1000, slots=4).num_checkpoints == 3 + 1 + 8
+    config, plan = planned(f"storage={tmp_path}", "sweep.objective.weights={answer_repetition: 1}")
+    assert disk_need(config, plan, 100, 1000, slots=4).num_checkpoints == 3 + 1 + 8 + 5
     halving = "sweep.scheduler={kind: halving, grace_steps: 10}"
     config, plan = planned(f"storage={tmp_path}", halving)
     assert disk_need(config, plan, 100, 1000, slots=4).num_checkpoints == 3 + 1 + 8 + 8

@@ -3,7 +3,8 @@
 import pytest
 
 from neft_ray.config.load import parse_sweep
-from neft_ray.plan import make_plan
+from neft_ray.errors import UserError
+from neft_ray.plan import check_first_rung, make_plan
 from tests.unit.config_files import EXAMPLE
 
 
@@ -37,6 +38,24 @@ def test_trials_at_each_rung_are_those_that_the_rule_lets_through(scheduler, at_
     config = parse_sweep(EXAMPLE, "x.yaml", overrides)
     arm = make_plan(config, num_steps=100, num_tokens=1000).arms[0]
     assert (list(arm.trials_at_rung), arm.steps) == (at_rungs, steps)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "key"),
+    [
+        ("{kind: asha, grace_steps: 100}", "grace_steps: 100, and a trial ends at 100"),
+        ("{kind: asha, grace_steps: 200, promote: true}", "grace_steps: 200"),
+        ("{kind: halving, grace_tokens: 1000}", "grace_tokens: 1,000, and a trial ends at 1,000"),
+        ("{kind: median, grace_steps: 100}", "grace_steps"),
+        ("{kind: pb2, interval_steps: 100}", "interval_steps"),
+    ],
+)
+def test_a_scheduler_that_never_compares_is_refused(scheduler, key):
+    config = parse_sweep(EXAMPLE, "x.yaml", [f"sweep.scheduler={scheduler}"])
+    with pytest.raises(UserError, match=rf"sweep\.scheduler\.{key}") as refused:
+        check_first_rung(config, num_steps=100, num_tokens=1000)
+    assert "`scheduler: {kind: none}`" in str(refused.value)
+    check_first_rung(config, num_steps=201, num_tokens=1001)
 
 
 def test_the_points_that_constraints_leave_out_are_counted():

@@ -2,8 +2,9 @@
 
 import math
 
-from neft_ray.report import gather, write_report
+from neft_ray.report import gather, summary_lines, write_report
 from neft_ray.report.front import LOSS, candidates_of
+from neft_ray.report.words import choice_text
 from tests.unit.report_runs import SyntheticRun
 
 OBJECTIVES = {LOSS: "min", "answer_repetition": "min", "answer_words": "max"}
@@ -71,3 +72,30 @@ def test_the_report_shows_the_objectives_of_the_configuration(tmp_path):
     assert "<h2>Several objectives</h2>" in page
     assert "answer words (max)" in page and "answer repetition (min)" not in page
     assert page.count("on the front") == 2 and page.count("beaten by another in all") == 2
+
+
+def weighed(tmp_path, name, **objective):
+    results = gather(made_run(tmp_path / name, objective=objective))
+    return results.best.alpha, choice_text(results), summary_lines(results)
+
+
+def test_the_model_is_chosen_by_the_weighed_sum(tmp_path):
+    """All finalists have a lowest select loss of 3.5; what failed is none of them."""
+    both = {"answer_repetition": "min", "answer_words": "max"}
+    alpha, says, lines = weighed(tmp_path, "min", weights={"answer_repetition": 2.0})
+    assert alpha == 10 and says in lines
+    assert says.endswith(
+        "the finalist with the lowest select loss + 2 × answer repetition: 3.9000."
+    )
+    alpha, says, _ = weighed(tmp_path, "max", beside=both, weights={"answer_words": 0.1})
+    assert alpha == 0 and "select loss - 0.1 × answer words: 0.5000" in says
+    assert weighed(tmp_path, "none")[1] == "", "nothing is said where nothing is weighed"
+
+
+def test_without_a_measured_finalist_the_loss_alone_chooses(tmp_path):
+    made = SyntheticRun(tmp_path / "run", objective={"weights": {"answer_repetition": 2.0}})
+    made.trial(alpha=10, select=(3.0, 2.0, 2.5, 2.6))
+    made.trial(alpha=5, rows={40: 3.0})
+    results = gather(made.done())
+    assert results.best.alpha == 10
+    assert "by its loss alone: no finalist has all of select loss" in choice_text(results)
