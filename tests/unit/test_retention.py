@@ -31,23 +31,24 @@ def test_the_best_of_each_arm_stays_however_far_behind():
 
 
 def test_the_checkpoint_of_a_finalist_that_is_yet_to_be_weighed_stays():
-    records = {number: record_of(number) for number in range(3)}
+    records = {number: record_of(number) for number in range(4)}
     for number, record in records.items():
         losses = {10: 1.0, 20: 2.0, 30: 3.0} if number else {10: 0.1, 20: 0.2, 30: 0.3}
         record.reports = [Report(s, {"select_loss": v}, CONTINUE, 0.0) for s, v in losses.items()]
         record.status, record.phase = "completed", "finalist"
     records[0].phase, records[0].ended = "search", 1.0
-    records[1].status = records[2].status = "running"
+    records[1].status = records[2].status = records[3].status = "running"
+    records[3].phase = "search"
     existing = {(number, step) for number in records for step in (10, 20, 30)}
     kept, _ = worth_keeping(records, existing, 1, WEIGHED)
-    assert kept == {(0, 10), (1, 10), (1, 30), (2, 10), (2, 30)}
+    assert kept == {(0, 10), (1, 10), (1, 30), (2, 10), (2, 30), (3, 30)}
     for number, repetition in ((1, 0.3), (2, 0.2)):
         measured = {"select_loss": 3.0, "answer_repetition": repetition}
         records[number].reports[-1] = Report(30, measured, CONTINUE, 0.0)
         records[number].status, records[number].ended = "completed", 1.0
-    assert worth_keeping(records, existing, 1, WEIGHED)[0] == {(0, 10), (2, 10)}
-    assert worth_keeping(records, existing, 1, LOSS)[0] == {(0, 10)}
-    assert worth_keeping(records, existing, 0, WEIGHED)[0] == set(), "none is asked for"
+    assert worth_keeping(records, existing, 1, WEIGHED)[0] == {(0, 10), (2, 10), (3, 30)}
+    assert worth_keeping(records, existing, 1, LOSS)[0] == {(0, 10), (3, 30)}
+    assert worth_keeping(records, existing, 0, WEIGHED)[0] == {(3, 30)}, "none is asked for"
 
 
 def write(run, number, step):
