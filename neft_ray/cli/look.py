@@ -126,6 +126,7 @@ def report(
         typer.Option(help="Where several are compared; default: <storage>/comparison."),
     ] = None,
     cluster: Cluster = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write a run's report anew and print its findings; of several runs, compare them.
 
@@ -136,15 +137,19 @@ def report(
     found = [_found(run, storage, cluster) for run in runs or ["latest"]]
     if len(found) > 1:
         folder = out or storage / "comparison"
-        for line in compare_runs(found, folder):
-            typer.echo(line)
-        typer.echo(f"report   {folder / 'index.html'}")
+        lines, document = compare_runs(found, folder), folder / "comparison.json"
+        _say(document if as_json else None, [*lines, f"report   {folder / 'index.html'}"])
         return
     if out is not None:
         raise bad_input("--out", "one run's report lies in its own folder", "name several runs")
-    for line in summary_lines(write_report(found[0])):
-        typer.echo(line)
-    typer.echo(f"report   {found[0].report / 'index.html'}")
+    folder = found[0].report
+    lines, document = summary_lines(write_report(found[0])), folder / "results.json"
+    _say(document if as_json else None, [*lines, f"report   {folder / 'index.html'}"])
+
+
+def _say(document: Path | None, lines: list[str]) -> None:
+    """Print a JSON document as it lies there; where none is asked for, the lines."""
+    typer.echo("\n".join(lines) if document is None else document.read_text().rstrip("\n"))
 
 
 def ui(

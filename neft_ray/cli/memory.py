@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,45 +22,30 @@ SHORT_NAMES = {
 PLAIN: dict[str, Any] = {"box": None, "padding": (0, 1, 0, 0), "pad_edge": False}
 
 if TYPE_CHECKING:  # it loads torch
-    from neft_ray.memory.fit import Room
-    from neft_ray.memory.predict import Prediction, Predictor
+    from neft_ray.cost.forecast import MemoryForecast
 
 
-def print_memory(
-    console: Console,
-    config: SweepConfig,
-    longest_tokens: int | None,
-    compare: bool,
-    slots: int | None,
-) -> Problem | None:
-    """Show one worker's memory under the file's strategy, or all; return why it does not fit.
+def print_memory(console: Console, found: MemoryForecast | UserError) -> None:
+    """Show what a worker holds, or why that is not known."""
+    from neft_ray.memory.fit import GIGABYTE
 
-    Args:
-        console: Where to.
-        config: The sweep.
-        longest_tokens: Of the data's rows.
-        compare: Show all strategies and stages.
-        slots: Trials at the same time; None: as many as the cores hold.
-    """
-    from neft_ray.memory.fit import problem, room_of, trials_per_gpu
-    from neft_ray.memory.predict import Predictor
-
-    predictor = Predictor(config.trial, longest_tokens)
-    room = room_of(config, slots or config.sweep.slots)
-    try:
-        named = list(predictor.compared()) if compare else [("this file", config.trial)]
-        rows = [(name, predictor.of(trial)) for name, trial in named]
-        found, at_once = problem(config.name, predictor, room), trials_per_gpu(predictor, room)
-    except UserError as error:
-        console.print(f"memory   unknown: {error}", soft_wrap=True)
-        return None
-    _print_table(console, predictor, room, rows)
-    if at_once > 1:
+    if isinstance(found, UserError):
+        console.print(f"memory   unknown: {found}", soft_wrap=True)
+        return
+    console.print(_table(found))
+    shape, room = found.shape, found.room
+    size = "" if room.size is None else f"{room.size / GIGABYTE:.3g} GB, "
+    console.print(
+        f"memory   at the fullest moment of a step, tensors alone, for micro-batches of "
+        f"{shape.rows} × {shape.tokens} tokens, all of them targets; of {size}{room.what}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if (at_once := found.trials_per_gpu) > 1:
         share = math.floor(100 / at_once) / 100
         console.print(
             f"memory   {at_once} trials fit on one GPU: workers.gpus: {share:g} shares it"
         )
-    return found
 
 
 def warn_of_memory(console: Console, file: Path, config: SweepConfig) -> None:
@@ -84,33 +68,20 @@ def _warn(console: Console, found: Problem | None) -> None:
         console.print(f"warning: {found}", style="yellow", soft_wrap=True, highlight=False)
 
 
-def _print_table(
-    console: Console,
-    predictor: Predictor,
-    room: Room,
-    rows: Sequence[tuple[str, Prediction]],
-) -> None:
+def _table(found: MemoryForecast) -> Table:
     from neft_ray.memory.fit import GIGABYTE, fits
     from neft_ray.memory.held import Held
 
     kinds = [field.name for field in fields(Held)]
-    small = max(prediction.device for _, prediction in rows) < GIGABYTE
+    small = max(prediction.device for _, prediction in found.rows) < GIGABYTE
     unit, name_of_unit = (GIGABYTE / 1000, "MB") if small else (GIGABYTE, "GB")
     short = [SHORT_NAMES.get(kind, kind) for kind in kinds]
     table = Table(name_of_unit, *short, "host", "peak", "fits", **PLAIN)
     for column in table.columns[1:-1]:
         column.justify = "right"
-    for name, prediction in rows:
+    for name, prediction in found.rows:
         amounts = [getattr(prediction.held, kind) for kind in kinds]
         amounts += [prediction.host, prediction.device]
-        answer = {None: "unknown", True: "yes", False: "no"}[fits(prediction, room)]
+        answer = {None: "unknown", True: "yes", False: "no"}[fits(prediction, found.room)]
         table.add_row(name, *(f"{amount / unit:.1f}" for amount in amounts), answer)
-    console.print(table)
-    shape = predictor.shape
-    size = "" if room.size is None else f"{room.size / GIGABYTE:.3g} GB, "
-    console.print(
-        f"memory   at the fullest moment of a step, tensors alone, for micro-batches of "
-        f"{shape.rows} × {shape.tokens} tokens, all of them targets; of {size}{room.what}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    return table

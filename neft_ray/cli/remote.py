@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from neft_ray.cli.options import DEFAULT_STORAGE, Overrides, Run, Storage
+from neft_ray.cli.options import DEFAULT_STORAGE, AsJson, Overrides, Run, Storage
+from neft_ray.cli.values import checked_values, print_json
 from neft_ray.config.cluster import load_cluster
 from neft_ray.errors import ExitCode, Problem, UserError, bad_input
 from neft_ray.launch import copies, job
@@ -127,13 +128,21 @@ def spot(
     watcher.start(market, address, on_advice)
 
 
-def doctor(cluster: Annotated[Path, typer.Argument(help="The cluster file.")]) -> None:
+def doctor(
+    cluster: Annotated[Path, typer.Argument(help="The cluster file.")], as_json: AsJson = False
+) -> None:
     """Find out what is missing or wrong with a cluster, before it is used and paid for."""
     from neft_ray.launch.doctor import examine
 
+    there = load_cluster(cluster)
+    if as_json:
+        found = list(examine(there))
+        print_json([checked_values(checked) for checked in found])
+        is_bad = any(checked.problems for checked in found)
+        raise typer.Exit(ExitCode.BAD_INPUT if is_bad else ExitCode.OK)
     console = Console(soft_wrap=True, highlight=False)
     problems: list[Problem] = []
-    for checked in examine(load_cluster(cluster)):
+    for checked in examine(there):
         mark = "[green]✓[/]" if checked.is_fine else "[yellow]–[/]"
         console.print("[red]✗[/]" if checked.problems else mark, f"{checked.what:16}", end=" ")
         console.print("see below" if checked.problems else checked.told, markup=False)

@@ -80,17 +80,20 @@ def num_waiting(config: SweepConfig, plan: Plan) -> int:
     return sum(arm.num_trials for arm in plan.arms) if pauses else 0
 
 
-def disk_problem(storage: Path, need: DiskNeed, free: float | None = None) -> Problem | None:
+def free_bytes(storage: Path) -> float:
+    """Return what is free where a folder is, or will be."""
+    there = next(folder for folder in (storage, *storage.resolve().parents) if folder.exists())
+    return float(shutil.disk_usage(there).free)
+
+
+def disk_problem(storage: Path, need: DiskNeed, free: float) -> Problem | None:
     """Return what is wrong where the storage has too little room.
 
     Args:
         storage: The folder that holds the runs, or will.
         need: What the sweep needs.
-        free: Free bytes; None: as the file system says.
+        free: Free bytes there.
     """
-    if free is None:
-        there = next(folder for folder in (storage, *storage.resolve().parents) if folder.exists())
-        free = float(shutil.disk_usage(there).free)
     if need.total <= free:
         return None
     what = f"needs about {size_text(need.total)}, and {size_text(free)} are free"

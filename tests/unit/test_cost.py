@@ -1,10 +1,12 @@
 """Speed as measured, time left on several slots, money, disk, and what is refused."""
 
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
+from neft_ray.cli.planning import Asked
 from neft_ray.cli.planning import plan as plan_command
 from neft_ray.config.load import dump_sweep, parse_sweep
 from neft_ray.cost.disk import checkpoint_bytes, disk_need, disk_problem
@@ -252,7 +254,8 @@ def run_plan(tmp_path, capsys, *overrides, **options):
     file = tmp_path / "x.yaml"
     file.write_text(dump_sweep(config))
     storage = f"storage={tmp_path}/runs"
-    plan_command(file, [storage, "workers.cpus=1", *overrides], **options)
+    overrides = [storage, "workers.cpus=1", *overrides]
+    plan_command(file=file, **asdict(Asked(overrides=overrides, **options)))
     return " ".join(capsys.readouterr().out.split())
 
 
@@ -282,7 +285,7 @@ def test_plan_says_how_often_to_evaluate(tmp_path, capsys):
 
 
 def test_plan_refuses_what_does_not_fit(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("neft_ray.cli.planning._free", lambda storage: 1000)
+    monkeypatch.setattr("neft_ray.cost.forecast.free_bytes", lambda storage: 1000.0)
     with pytest.raises(UserError) as refused:
         run_plan(tmp_path, capsys, "sweep.budget.hours=1e-6", slots=1, measure=True)
     text = str(refused.value)
