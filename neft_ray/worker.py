@@ -162,10 +162,10 @@ def _run_on(
         for metrics in train(engine, data, noise, config, done):
             step = int(metrics.pop("step"))
             log(step, metrics, system.due())
-            if wrong := wrong_alpha(config.at(step)[0], metrics, step, last):
-                return FAILED, wrong
             if not all(map(math.isfinite, (metrics["train_loss"], metrics["grad_norm"]))):
                 return DIVERGED, f"the training loss or gradient is not finite at step {step}"
+            if wrong := wrong_alpha(config.at(step)[0], metrics, step, last):
+                return FAILED, wrong
             if step % training.eval_every_steps == 0 or step == last:
                 if reports.wait():
                     return STOPPED, ""

@@ -1,12 +1,16 @@
 """What the pages tell a reader to type exists: commands, options, make's targets, YAML keys."""
 
 import re
+import shlex
 from contextlib import suppress
 
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
+from neft_ray.cli.app import app
+from neft_ray.cli.examples import EXAMPLES
 from neft_ray.config.cluster import load_cluster
 from neft_ray.config.load import load_sweep
 from tests.pages import ROOT, blocks, find_command, mentioned, merged, pages, typed, variants
@@ -38,6 +42,23 @@ def test_a_command_in_a_block_is_understood_by_the_program(page):
         command, arguments = find_command(words)
         with suppress(typer.Exit):  # --version and --help end there
             command.make_context(words[1], list(arguments))  # raises what a person would be told
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_on_a_help_page_is_understood_by_the_program(name, monkeypatch):
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+    shown = CliRunner().invoke(app, [*name.split(), "--help"]).stdout
+    for line in EXAMPLES[name]:
+        words = shlex.split(line.split(" > ")[0])
+        command, arguments = find_command(words)
+        command.make_context(name, list(arguments))
+        assert command.name == name.split()[-1]
+        assert line in shown
+
+
+def test_every_command_for_people_has_an_example():
+    commands = set(typer.main.get_command(app).commands) - {"data", "head", "spot"}
+    assert commands | {"data inspect"} == set(EXAMPLES)
 
 
 @living_page

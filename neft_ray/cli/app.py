@@ -9,23 +9,20 @@ from rich.console import Console
 
 from neft_ray import __version__
 from neft_ray.cli import data, disk, evaluation, look, models, planning, remote, setup, sweeps, talk
+from neft_ray.cli.examples import EXIT_CODES, epilog
 from neft_ray.errors import ExitCode, UserError
 
-EPILOG = (
-    "Exit codes: 0 done; 1 something failed in the run; 2 bad input, nothing was started; "
-    "130 interrupted, --resume goes on."
-)
 app = typer.Typer(
     help="Sweeps of NEFTune's noise and the learning rate, on a laptop or a Ray cluster.",
-    epilog=EPILOG,
+    epilog=EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 for module in (sweeps, setup, planning, look, models, talk, evaluation, disk, remote):
     for command in module.COMMANDS:
-        app.command(epilog=EPILOG)(command)
-app.add_typer(data.app, name="data", epilog=EPILOG)
+        app.command(epilog=epilog(command.__name__))(command)
+app.add_typer(data.app, name="data", epilog=EXIT_CODES)
 
 
 def _print_version(wanted: bool) -> None:

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from neft_ray.cli.examples import epilog
 from neft_ray.cli.options import AsJson, Overrides, SweepFile
 from neft_ray.cli.values import print_json
 from neft_ray.config.load import load_sweep
@@ -34,7 +35,7 @@ class SplitName(StrEnum):
     REPORT = "report"
 
 
-@app.command()
+@app.command(epilog=epilog("data inspect"))
 def inspect(
     file: SweepFile,
     rows: Annotated[int, typer.Option(min=0, help="How many rows are shown.")] = 3,

@@ -50,10 +50,6 @@ def evaluate(
     Leaves replies, outputs in AlpacaEval's format, measures and a page in
     RUN/evaluation/SET; what is there already is not asked for again.
 
-    neft-ray evaluate latest --on alpaca_eval
-    neft-ray evaluate latest:control --on my_prompts.jsonl --against none
-    neft-ray evaluate ours.json --against theirs.json --set judge.model=…
-
     Settings: decoding.max_new_tokens=256, max_prompts=100, workers.num=4,
     sharded=true, template=alpaca, judge.url=https://…/v1, and more.
     """

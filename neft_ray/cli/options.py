@@ -40,6 +40,9 @@ SweepFile = Annotated[
     ),
 ]
 
+NOT_GIVEN = Path()
+"""A sweep file that may be left out, and was."""
+
 Storage = Annotated[
     Path,
     typer.Option(

@@ -11,7 +11,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from neft_ray.cli.options import DEFAULT_STORAGE, AsJson, Overrides, Run, Storage
+from neft_ray.cli.options import (
+    DEFAULT_STORAGE,
+    NOT_GIVEN,
+    AsJson,
+    Overrides,
+    Run,
+    Storage,
+    SweepFile,
+)
 from neft_ray.cli.values import checked_values, print_json
 from neft_ray.config.cluster import load_cluster
 from neft_ray.errors import ExitCode, Problem, UserError, bad_input
@@ -25,7 +33,7 @@ ClusterOf = Annotated[Path, typer.Option("--cluster", help="The file that made t
 
 def submit(
     cluster: ClusterOf,
-    file: Annotated[Path | None, typer.Argument(help="A sweep file.")] = None,
+    file: SweepFile = NOT_GIVEN,
     overrides: Overrides = None,
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with this run: a name, or 'latest'.")
@@ -41,8 +49,9 @@ def submit(
     given = tuple(overrides or ())
     kind = "train" if single else "sweep"
     if resume is not None:
-        submission = go_on(kind, file, given, copies.bring(there, head, resume, DEFAULT_STORAGE))
-    elif file is not None:
+        changed = None if file == NOT_GIVEN else file
+        submission = go_on(kind, changed, given, copies.bring(there, head, resume, DEFAULT_STORAGE))
+    elif file != NOT_GIVEN:
         submission = compose(kind, file, given, there.settings, mlflow_uri(head))
     else:
         raise bad_input("neft-ray submit", "no sweep file is given", "name one, or give --resume")

@@ -35,8 +35,6 @@ def init(
 
     Format, lengths and number of the rows decide the settings, each with
     its reason.
-
-    neft-ray init my.yaml --model org/name --data my_rows.jsonl --gpus 1
     """
     from neft_ray.config.load import load_sweep
     from neft_ray.pipeline.draft import SCHEMA_FILE, Wish, draft

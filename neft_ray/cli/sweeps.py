@@ -12,7 +12,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from neft_ray.cli.options import DEFAULT_STORAGE, AsJson, Overrides, Start, SweepFile, grouped
+from neft_ray.cli.options import (
+    DEFAULT_STORAGE,
+    NOT_GIVEN,
+    AsJson,
+    Overrides,
+    Start,
+    SweepFile,
+    grouped,
+)
 from neft_ray.cli.values import print_json, problem_values
 from neft_ray.config.load import load_sweep
 from neft_ray.config.recipes import find_sweep_file, recipe_names
@@ -27,7 +35,7 @@ from neft_ray.sweep.address import is_here
 from neft_ray.working_copy import here
 
 Memory = Annotated[bool, typer.Option(help="Warn of trials that do not fit this machine's memory.")]
-NOT_GIVEN, PLAINLY = Path(), Start()
+PLAINLY = Start()
 
 
 def quickstart(overrides: Overrides = None) -> None:

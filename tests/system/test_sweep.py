@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from neft_ray.cli import main
+from neft_ray.errors import ExitCode
 from neft_ray.journal import read_records
 from neft_ray.run_directory import find_runs
 from tests.system.runs import (
@@ -201,6 +202,20 @@ def test_bad_input_is_refused_in_one_line_without_a_traceback(
     assert end.value.code == 2, told
     assert message in told and "Traceback" not in told
     assert not find_runs(sweep.storage), "nothing was started"
+
+
+def test_a_run_without_a_finite_loss_ends_with_1_and_says_why(tmp_path):
+    """The rate is such that the noise is lost in rounding before the loss is no number."""
+    values = ("noise.alpha=5", "optimizer.learning_rate=1e12", "optimizer.clip_norm=null")
+    sweep = Sweep(tmp_path, base={"optimizer": {"warmup_fraction": 0}})
+    done = neft_ray("train", sweep.file, *(part for v in values for part in ("--set", v)))
+    assert done.returncode == ExitCode.FAILED, done.stdout + done.stderr
+    (record,) = sweep.records.values()
+    assert (record.status, record.reason) == (
+        "diverged", "the training loss or gradient is not finite at step 2",
+    )  # fmt: skip
+    assert f"no trial came to a finite loss; see neft-ray logs {sweep.run.root}" in done.stdout
+    assert not sweep.run.best_model.exists()
 
 
 def test_a_finished_sweep_gets_more_trials_in_a_narrower_space(asha):

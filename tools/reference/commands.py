@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from neft_ray.cli.app import app
+from neft_ray.cli.examples import EXAMPLES
 from reference.words import page, prose
 
 INTRO = """
@@ -45,6 +46,8 @@ def _command(name: str, command: Any) -> Iterator[str]:
     words = [name, *map(_usage, given), *(["[OPTIONS]"] if options else [])]
     yield f"```text\n{' '.join(words)}\n```"
     yield prose(command.help or "")
+    if lines := EXAMPLES.get(name.removeprefix("neft-ray ")):
+        yield "\n".join(["```", *lines, "```"])
     if given or options:
         rows = [f"| {_shown(param)} | {_meaning(param)} |" for param in (*given, *options)]
         yield "\n".join(["| | |", "| --- | --- |", *rows])
@@ -75,7 +78,11 @@ def _meaning(param: Any) -> str:
     if param.required:
         parts.append("must be given")
     default = param.show_default if isinstance(param.show_default, str) else param.default
-    if default not in (None, False) and "default:" not in parts[0]:
+    if (
+        param.show_default is not False
+        and default not in (None, False)
+        and "default:" not in parts[0]
+    ):
         shown = param.opts[0] if default is True else default
         parts.append(f"default: `{shown}`")
     text = "; ".join(part for part in parts if part)
