@@ -1,4 +1,4 @@
-"""The terminal: keeps Ray's chatter off it, in a log file that is named."""
+"""The terminal: keeps Ray's chatter off it, in a log file; says what one waits for."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from rich.status import Status
+
+
+def waiting(what: str) -> Status:
+    """Return a context manager that says on stderr what one waits for; nothing in a file."""
+    return Console(stderr=True).status(what)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from neft_ray.cli.options import AsJson, Overrides, SweepFile
 from neft_ray.cli.values import print_json
 from neft_ray.config.load import load_sweep
 from neft_ray.errors import UserError
+from neft_ray.terminal import waiting
 
 if TYPE_CHECKING:  # they load datasets and numpy
     from neft_ray.data.examples import Example
@@ -50,15 +51,16 @@ def inspect(
 
     Supervised tokens, those that the loss is taken on, are green, or stand in ⟦ ⟧.
     """
-    from neft_ray.data import inspection
-    from neft_ray.data.examples import examples
-    from neft_ray.data.prepare import count, empty_splits
-    from neft_ray.data.split import Split
-    from neft_ray.model import load_tokenizer
-
     config = load_sweep(file, overrides or [])
-    tokenizer = load_tokenizer(config.model)
-    found = list(examples(config.data, tokenizer))
+    with waiting("reading rows"):
+        from neft_ray.data import inspection
+        from neft_ray.data.examples import examples
+        from neft_ray.data.prepare import count, empty_splits
+        from neft_ray.data.split import Split
+        from neft_ray.model import load_tokenizer
+
+        tokenizer = load_tokenizer(config.model)
+        found = list(examples(config.data, tokenizer))
     counts = count(found)
     shown = (
         inspection.dropped(found, rows)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from neft_ray.cli.options import DEFAULT_STORAGE, Address, Overrides, Storage
 from neft_ray.config.evaluation import load_evaluation
-from neft_ray.terminal import only_ours
+from neft_ray.terminal import only_ours, waiting
 
 LOG_FILE = "evaluate.log"
 """In the storage: what libraries say meanwhile."""
@@ -55,7 +55,8 @@ def evaluate(
     """
     config = load_evaluation(overrides or [])
 
-    from neft_ray.pipeline.evaluate import Evaluation, Request
+    with waiting("loading torch and Ray"):
+        from neft_ray.pipeline.evaluate import Evaluation, Request
 
     request = Request(what, on, against, storage)
     storage.mkdir(parents=True, exist_ok=True)

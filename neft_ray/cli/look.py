@@ -31,6 +31,7 @@ from neft_ray.journal import (
 )
 from neft_ray.plan import make_plan
 from neft_ray.run_directory import CANCEL_FILE, RunDirectory, find_run, find_runs, trial_name
+from neft_ray.terminal import waiting
 
 STOP_TIMEOUT_SECONDS = 120.0
 
@@ -132,24 +133,23 @@ def report(
 
     Works while a sweep goes on.
     """
-    from neft_ray.report import compare_runs, summary_lines, write_report
-
     found = [_found(run, storage, cluster) for run in runs or ["latest"]]
-    if len(found) > 1:
-        folder = out or storage / "comparison"
-        lines, document = compare_runs(found, folder), folder / "comparison.json"
-        _say(document if as_json else None, [*lines, f"report   {folder / 'index.html'}"])
-        return
-    if out is not None:
+    if out is not None and len(found) == 1:
         raise bad_input("--out", "one run's report lies in its own folder", "name several runs")
-    folder = found[0].report
-    lines, document = summary_lines(write_report(found[0])), folder / "results.json"
-    _say(document if as_json else None, [*lines, f"report   {folder / 'index.html'}"])
+    with waiting("drawing"):
+        from neft_ray.report import compare_runs, summary_lines, write_report
 
-
-def _say(document: Path | None, lines: list[str]) -> None:
-    """Print a JSON document as it lies there; where none is asked for, the lines."""
-    typer.echo("\n".join(lines) if document is None else document.read_text().rstrip("\n"))
+        if len(found) > 1:
+            folder = out or storage / "comparison"
+            lines, document = compare_runs(found, folder), folder / "comparison.json"
+        else:
+            folder = found[0].report
+            lines, document = summary_lines(write_report(found[0])), folder / "results.json"
+    if as_json:
+        typer.echo(document.read_text(encoding="utf-8"), nl=False)
+        return
+    for line in (*lines, f"report   {folder / 'index.html'}"):
+        typer.echo(line)
 
 
 def ui(

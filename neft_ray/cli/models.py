@@ -9,6 +9,7 @@ import typer
 
 from neft_ray.cli.options import DEFAULT_STORAGE, Run, Storage
 from neft_ray.run_directory import find_run, trial_name
+from neft_ray.terminal import waiting
 
 
 def export(
@@ -24,17 +25,20 @@ def export(
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Write any trial as an ordinary Hugging Face folder. RAY_ADDRESS names where to rebuild."""
-    from neft_ray.export import export_trial
-    from neft_ray.pipeline.rebuild import rebuild_trial
-    from neft_ray.pipeline.sides import record_of
-    from neft_ray.train.stored import steps_in
+    with waiting("loading torch and Ray"):
+        from neft_ray.export import export_trial
+        from neft_ray.pipeline.rebuild import rebuild_trial
+        from neft_ray.pipeline.sides import record_of
+        from neft_ray.train.stored import steps_in
 
     found = find_run(run, storage)
     record = record_of(found, trial)
     if rebuild and not steps_in(found.checkpoints(record.number)):
-        rebuild_trial(found, record, None)
+        with waiting(f"training {trial} again"):
+            rebuild_trial(found, record, None)
     config = found.trial_config(record.number)
-    step = export_trial(found, record, config, to, f"Exported from {found.name}.", adapter)
+    with waiting(f"writing {to}"):
+        step = export_trial(found, record, config, to, f"Exported from {found.name}.", adapter)
     typer.echo(f"{trial_name(record.number)}, step {step}: {to}")
 
 

@@ -15,6 +15,7 @@ from neft_ray.config.load import load_sweep
 from neft_ray.errors import ExitCode, UserError
 from neft_ray.plan import check_first_rung, make_plan
 from neft_ray.sweep.address import is_here
+from neft_ray.terminal import waiting
 from neft_ray.working_copy import here
 
 if TYPE_CHECKING:  # they load torch
@@ -51,7 +52,7 @@ def plan(file: SweepFile, asked: Asked) -> None:
     config = load_sweep(file, asked.overrides or [])
     if asked.stand_in:
         config, _ = replaced(config)
-    with Console(stderr=True).status("reading model and data, tokenizing what is new"):
+    with waiting("reading model and data, tokenizing what is new"):
         found = _forecast(config, asked)
     problems = list(found.problems())
     if asked.as_json:

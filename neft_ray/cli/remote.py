@@ -27,6 +27,7 @@ from neft_ray.launch import copies, job
 from neft_ray.launch.ssh import LOCAL, Head
 from neft_ray.launch.submission import compose, go_on, mlflow_uri
 from neft_ray.run_directory import RunDirectory
+from neft_ray.terminal import waiting
 
 ClusterOf = Annotated[Path, typer.Option("--cluster", help="The file that made the cluster.")]
 
@@ -81,7 +82,8 @@ def fetch(
 ) -> None:
     """Bring a run home from a cluster: report, logs, best model, all but checkpoints."""
     there = load_cluster(cluster)
-    found = copies.bring(there, Head.of(there), run, storage, with_model=model)
+    with waiting(f"copying from {there.name}"):
+        found = copies.bring(there, Head.of(there), run, storage, with_model=model)
     typer.echo(f"run      {found.root}")
     if found.report.exists():
         typer.echo(f"report   {found.report / 'index.html'}")
@@ -166,7 +168,8 @@ COMMANDS = [doctor, submit, fetch, down, head, spot]
 def copy_of(cluster: Path, run: str, storage: Path) -> RunDirectory:
     """Return a copy of a cluster's run as it is now."""
     there = load_cluster(cluster)
-    return copies.bring(there, Head.of(there), run, storage)
+    with waiting(f"copying from {there.name}"):
+        return copies.bring(there, Head.of(there), run, storage)
 
 
 def stop_there(cluster: Path, run: str, trial: str | None) -> None:

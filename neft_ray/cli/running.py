@@ -6,8 +6,6 @@ import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from rich.console import Console
-
 from neft_ray.cli.interrupt import stops_sweep
 from neft_ray.cli.options import Start
 from neft_ray.cli.view import SweepView
@@ -18,7 +16,7 @@ from neft_ray.pipeline.session import Session
 from neft_ray.plan import check_first_rung, make_plan
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.cluster import check_fits_locally
-from neft_ray.terminal import only_ours
+from neft_ray.terminal import only_ours, waiting
 
 
 def carry_out(
@@ -43,7 +41,7 @@ def carry_out(
     if run is not None:
         check_resume(run, kind, config)
     check_fits_locally(config.workers, start.address)
-    with Console(stderr=True).status("checking model and data, tokenizing what is new"):
+    with waiting("checking model and data, tokenizing what is new"):
         session = Session.open(config, start.address)
         if run is not None:
             session.check_data(run)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from neft_ray.config.schema import sweep_schema
 from neft_ray.errors import bad_input
+from neft_ray.terminal import waiting
 
 File = Annotated[Path, typer.Argument(help="The sweep file to write.")]
 Model = Annotated[str | None, typer.Option(help="A Hugging Face folder or hub name.")]
@@ -43,7 +43,7 @@ def init(
         raise bad_input(file, "is there already", "name another file, or give --force")
     model = model or _asked("--model", "Model (Hugging Face folder or hub name)", "builtin:base")
     data = data or _asked("--data", "Data (file, folder or hub name)", "builtin:tales")
-    with Console(stderr=True).status("looking at the data"):
+    with waiting("looking at the data"):
         text = draft(Wish(model, data, template, gpus), file.stem)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

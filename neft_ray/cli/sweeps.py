@@ -32,6 +32,7 @@ from neft_ray.journal import read_records
 from neft_ray.run_directory import RunDirectory, find_run
 from neft_ray.strategy.checks import sweep_problems
 from neft_ray.sweep.address import is_here
+from neft_ray.terminal import waiting
 from neft_ray.working_copy import here
 
 Memory = Annotated[bool, typer.Option(help="Warn of trials that do not fit this machine's memory.")]
@@ -154,8 +155,10 @@ def _go(
     start: Start,
     swaps: Sequence[str] = (),
 ) -> None:
-    from neft_ray.cli.running import carry_out
     from neft_ray.cli.view import trials_table
+
+    with waiting("loading torch, Ray and MLflow"):
+        from neft_ray.cli.running import carry_out
 
     run, outcome = carry_out(kind, config, run, start, swaps)
     console = Console(soft_wrap=True, markup=False)

@@ -15,6 +15,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from neft_ray.cli.options import DEFAULT_STORAGE, Run, Storage
+from neft_ray.terminal import waiting
 
 if TYPE_CHECKING:  # they load torch
     from neft_ray.generate import Chat
@@ -44,14 +45,15 @@ def chat(
 
     With --against, two models answer side by side. An empty line ends.
     """
-    from neft_ray.generate import Chat
-    from neft_ray.pipeline.sides import find_side
+    with waiting("loading torch and the model"):
+        from neft_ray.generate import Chat
+        from neft_ray.pipeline.sides import find_side
 
-    sides = [find_side(run, storage, template)]
-    if against is not None:
-        sides.append(find_side(_reference(against, sides[0]), storage, template))
+        sides = [find_side(run, storage, template)]
+        if against is not None:
+            sides.append(find_side(_reference(against, sides[0]), storage, template))
+        chats = [Chat(side.model, side.template) for side in sides]
     console = Console(markup=False, highlight=False)
-    chats = [Chat(side.model, side.template) for side in sides]
     for side in sides:
         console.print(f"{side.title}: {side.model.path}", soft_wrap=True)
     console.print("an empty line ends")
