@@ -6,7 +6,7 @@ import json
 import secrets
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ CLOUDS = {
 """By Ray's name of a provider: what looks at its keys and at its account, and what that is."""
 LEAST_FREE_BYTES = 20 * 10**9
 MOST_SKEW_SECONDS = 5.0
+SAME_TORCH = "install the same torch, built for CUDA, on both"
 EXACT = ("ray", "neft-ray")
 """Packages of which a job needs the same version everywhere."""
 
@@ -107,11 +108,35 @@ def _machines(cluster: ClusterFile, machines: list[Head]) -> Iterator[Checked]:
             yield Checked(
                 machine.address, _described(answer), tuple(_ailments(machine, answer, ours))
             )
-    there = [machine for machine, answer in answers.items() if not isinstance(answer, UserError)]
+    sound = {m: answer for m, answer in answers.items() if not isinstance(answer, UserError)}
+    there = list(sound)
+    yield from nccl_of({machine.address: answer for machine, answer in sound.items()})
     if folder and there:
         yield _shared(folder, mark, there)
     elif there:
         yield _bucket(place, machines[0])
+
+
+def nccl_of(answers: Mapping[str, Mapping[str, Any]]) -> Iterator[Checked]:
+    """Compare the NCCL of machines with GPUs; those of one trial must have the same.
+
+    Args:
+        answers: What every machine says of itself, by its address.
+    """
+    found = {address: it["nccl"] for address, it in answers.items() if it["gpus"]}
+    versions = sorted({version for version in found.values() if version is not None})
+    if not found:
+        return
+    if not versions:
+        yield Checked("nccl", "unknown: comes later, with torch", is_fine=False)
+        return
+    first = versions[0]
+    problems = [
+        Problem(address, f"has NCCL {version or 'none'}, another machine {first}", SAME_TORCH)
+        for address, version in found.items()
+        if version != first
+    ]
+    yield Checked("nccl", f"{first} wherever there are GPUs", tuple(problems))
 
 
 def _ask(machine: Head, folder: str, mark: str) -> dict[str, Any] | UserError:

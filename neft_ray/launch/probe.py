@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def probe(storage: str, mark: str) -> dict[str, Any]:
         "free_bytes": shutil.disk_usage(Path.home()).free,
         "own_address": _own_address(),
         "gpus": _gpus(),
+        "nccl": _nccl(),
         "storage": _storage(storage, mark) if storage else "",
     }
 
@@ -57,6 +58,12 @@ def _gpus() -> list[str]:
     query = ["nvidia-smi", "--query-gpu=driver_version,name", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True)
     return done.stdout.splitlines() if done.returncode == 0 else [f"broken: {done.stderr.strip()}"]
+
+
+def _nccl() -> str | None:
+    """Return the version of NCCL that torch brought along, by which GPUs talk; None without one."""
+    found = (d for d in distributions() if (d.name or "").startswith("nvidia-nccl-"))
+    return next((distribution.version for distribution in found), None)
 
 
 def _storage(folder: str, mark: str) -> str:

@@ -113,12 +113,42 @@ def test_what_is_wrong_with_a_machine_is_told(changes, text):
     assert text in line
 
 
+@pytest.mark.parametrize(
+    ("versions", "state", "texts"),
+    [
+        (["2.27.3", "2.27.3"], "fine", []),
+        (["2.27.3", "2.26.2"], "fine", ["10.0.0.1: has NCCL 2.27.3, another machine 2.26.2"]),
+        (["2.27.3", None], "fine", ["10.0.0.2: has NCCL none, another machine 2.27.3"]),
+        ([None, None], "unknown", []),
+    ],
+)
+def test_machines_with_gpus_have_one_nccl(versions, state, texts):
+    answers = {
+        f"10.0.0.{number}": answer(gpus=["570.1, NVIDIA H100"], nccl=version)
+        for number, version in enumerate(versions, 1)
+    }
+    (checked,) = doctor.nccl_of(answers | {"10.0.0.9": answer(nccl="2.0.0")})
+    assert checked.is_fine == (state == "fine") and len(checked.problems) == len(texts)
+    assert all(str(p).startswith(t) for p, t in zip(checked.problems, texts, strict=True))
+    assert not list(doctor.nccl_of({"10.0.0.9": answer(nccl="2.0.0")})), "no GPU, nothing to say"
+
+
+def test_the_nccl_that_is_installed_is_found(tmp_path, monkeypatch):
+    info = tmp_path / "nvidia_nccl_cu13-2.27.3.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: nvidia-nccl-cu13\nVersion: 2.27.3\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert probe.probe("", "")["nccl"] == "2.27.3"
+
+
 def test_the_probe_needs_nothing_but_python(tmp_path):
     script = Path(probe.__file__).read_text()
     command = [sys.executable, "-I", "-S", "-", str(tmp_path / "new"), ".mark"]
     done = subprocess.run(command, input=script, capture_output=True, text=True, check=True)
     found = json.loads(done.stdout)
-    assert found["cores"] >= 1
+    assert found["cores"] >= 1 and found["nccl"] is None
     assert found["storage"] == ""
     assert (tmp_path / "new/.mark").read_text()
     assert (
