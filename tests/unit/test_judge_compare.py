@@ -107,6 +107,18 @@ def test_a_local_model_judges_by_its_logits(tmp_path):
     assert local(lambda *_: (math.nan, 0.0)).ask("do", "x", "y").problem == "unparsable"
 
 
+@pytest.mark.parametrize("text", ['[{"instruction": "x"}]', "my notes\nand more"])
+def test_a_file_of_something_else_stays_as_it_is(tmp_path, text):
+    file = tmp_path / "verdicts.jsonl"
+    file.write_text(text)
+    comparison = Comparison(pairing(1), local(by_length), file)
+    with pytest.raises(UserError, match=r"verdicts.jsonl:\d: is no verdict"):
+        comparison.cost()
+    with pytest.raises(UserError, match="is no verdict"):
+        comparison.run()
+    assert file.read_text() == text
+
+
 def test_a_local_model_is_asked_one_at_a_time(tmp_path):
     inside = []
 
