@@ -21,10 +21,10 @@ from neft_ray.cli.options import (
     SweepFile,
 )
 from neft_ray.cli.values import checked_values, print_json
-from neft_ray.config.cluster import load_cluster
+from neft_ray.config.cluster import LOCAL, load_cluster
 from neft_ray.errors import ExitCode, Problem, UserError, bad_input
 from neft_ray.launch import copies, job
-from neft_ray.launch.ssh import LOCAL, Head
+from neft_ray.launch.ssh import Head
 from neft_ray.launch.submission import compose, go_on, mlflow_uri
 from neft_ray.run_directory import RunDirectory
 from neft_ray.terminal import waiting

@@ -15,7 +15,6 @@ from pathlib import Path
 from neft_ray.errors import StorageError, bad_input
 from neft_ray.judge.judges import Judge, Verdict
 
-
 _BEGINNING = b'{"key": "'
 """Of every line."""
 

@@ -95,7 +95,10 @@ def test_a_value_that_is_drawn_sometimes_is_told_as_such(tmp_path):
     synthetic = SyntheticRun(tmp_path / "one", space=SPACE | {RATE: rate})
     compare_runs([synthetic.done(), small_run(tmp_path / "other")], tmp_path / "out")
     page = (tmp_path / "out" / "index.html").read_text()
-    assert f"{ALPHA}: choice 5, 10; {RATE}: loguniform 0.0001, 0.01 (where its “when” holds)</td>" in page
+    assert (
+        f"{ALPHA}: choice 5, 10; {RATE}: loguniform 0.0001, 0.01 (where its “when” holds)</td>"
+        in page
+    )
 
 
 def test_runs_of_one_name_are_refused_for_none_could_be_told_apart(tmp_path):
