@@ -106,7 +106,7 @@ def _print_row(console: Console, row: Example, tokenizer: Any) -> None:
     has_colour = console.is_terminal and not console.no_color
     text = Text()
     for raw, is_supervised in spans(row, tokenizer):
-        said = raw.replace("\x1b", "␛")  # a text must not steer the terminal
+        said = _tame(raw)
         if not is_supervised:
             text.append(said)
         elif has_colour:
@@ -114,8 +114,13 @@ def _print_row(console: Console, row: Example, tokenizer: Any) -> None:
         else:
             text.append(f"{OPENING}{said}{CLOSING}")
     if not len(row.tokens):  # it was not rendered
-        text = Text("\n".join(f"{t.role}: {t.text}" for t in row.conversation.turns))
+        text = Text(_tame("\n".join(f"{t.role}: {t.text}" for t in row.conversation.turns)))
     console.print(text)
+
+
+def _tame(text: str) -> str:
+    """Return a text that does not steer the terminal."""
+    return text.replace("\x1b", "␛").replace("\x9b", "␛[")
 
 
 def _fate(row: Example) -> str:

@@ -103,10 +103,16 @@ def down(
         raise typer.Exit(ended.returncode)
     if head is None:
         return
+    problems: list[Problem] = []
     for address in (head.address, *there.provider["worker_ips"]):
         node = Head(address, head.user, head.key, head.proxy)
-        node.run("ray stop --grace-period 20; neft-ray head --stop")
-        typer.echo(f"nothing runs on {address}")
+        try:
+            node.run("ray stop --grace-period 20; neft-ray head --stop")
+            typer.echo(f"nothing runs on {address}")
+        except UserError as error:  # on the others all is to end nevertheless
+            problems += error.problems
+    if problems:
+        raise UserError(problems)
 
 
 def head(
@@ -185,7 +191,8 @@ def stop_there(cluster: Path, run: str, trial: str | None) -> None:
         typer.echo(f"{trial} stops within a step")
     else:
         copies.stop(head, root)
-        again = f"neft-ray submit --resume {name} --cluster {cluster}"
+        again = f"neft-ray submit --resume {run if '/' in run else name} --cluster {cluster}"
+        again += " --train" if copies.kind_there(head, root) == "train" else ""
         typer.echo(f"{name} is stopped; go on with: {again}")
 
 

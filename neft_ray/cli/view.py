@@ -132,14 +132,15 @@ class SweepView:
         table = Table("arm", "phase", "ended", "running", "stopped early", "best select loss")
         for arm, phase, planned in self._plan.groups:
             group = [r for r in self._records.values() if (r.arm, r.phase) == (arm, phase)]
-            running = [r for r in group if r.status == RUNNING]
+            ended = sum(r.ended is not None for r in group)
+            running = sum(r.status == RUNNING for r in group)
             stopped = sum(r.status == "stopped" for r in group)
             losses = [r.best.metrics["select_loss"] for r in group if r.best]
             table.add_row(
                 arm,
                 phase,
-                f"{len(group) - len(running)}/{planned}",
-                str(len(running)),
+                f"{ended}/{planned}",
+                str(running),
                 str(stopped),
                 f"{min(losses):.4f}" if losses else "",
             )

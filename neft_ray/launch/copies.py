@@ -51,8 +51,8 @@ def find_there(cluster: ClusterFile, head: Head, reference: str) -> str:
 
 def _names(head: Head, folder: str) -> list[str]:
     """Return the names of the runs in a folder of the head, newest first."""
-    told = head.run(f"ls -1t {shlex.quote(folder)}/*/sweep.yaml 2>/dev/null | xargs -r dirname")
-    return [Path(line).name for line in told.splitlines()]
+    told = head.run(f"ls -1t {shlex.quote(folder)}/*/sweep.yaml 2>/dev/null || true")
+    return [Path(line).parent.name for line in told.splitlines()]
 
 
 def bring(
@@ -87,6 +87,12 @@ def owner_there(head: Head, root: str) -> int | None:
     lock = shlex.quote(f"{root}/driver.lock")
     told = head.run(f"test ! -e {lock} || flock --shared --nonblock {lock} true || cat {lock}")
     return int(told) if told.strip() else None
+
+
+def kind_there(head: Head, root: str) -> str:
+    """Return what a run is: `sweep` or `train`."""
+    manifest = head.run(f"cat {shlex.quote(str(RunDirectory(Path(root)).manifest_file))}")
+    return str(json.loads(manifest).get("kind", "sweep"))
 
 
 def stop(head: Head, root: str) -> None:

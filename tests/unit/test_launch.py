@@ -1,15 +1,28 @@
 """What travels to a cluster with a sweep, and what its head is told to run."""
 
 import shlex
+import subprocess
+import threading
+import time
 
 import pytest
+from typer.testing import CliRunner
 
+from neft_ray.cli.app import app
 from neft_ray.config.load import load_sweep
-from neft_ray.errors import UserError
+from neft_ray.errors import UserError, bad_input
 from neft_ray.launch import submission
-from neft_ray.launch.copies import bring
+from neft_ray.launch.copies import bring, find_there, kind_there
 from neft_ray.launch.ssh import Head
 from tests.unit.config_files import FILE
+from tests.unit.report_runs import SyntheticRun
+
+CLUSTER = """\
+cluster_name: ours
+provider: {type: local, head_ip: 10.0.0.1, worker_ips: [10.0.0.2, 10.0.0.3]}
+auth: {ssh_user: me}
+metadata: {neft_ray: {storage: /shared}}
+"""
 
 
 @pytest.fixture
@@ -89,6 +102,79 @@ def test_a_head_that_is_not_there_is_told_in_one_line():
         Head("127.0.0.1", "nobody", proxy="false").tunnel(1),
     ):
         pass
+
+
+class HereAsHead:
+    """A head whose shell is this machine's."""
+
+    def run(self, command):
+        argv = ["bash", "-c", command]
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def test_runs_are_found_in_a_folder_of_any_name(tmp_path):
+    folder = tmp_path / 'it\'s my "own"'
+    head = HereAsHead()
+    with pytest.raises(UserError, match="no such run: one; runs there: none"):
+        find_there(None, head, f"{folder}/one")
+    (folder / "one").mkdir(parents=True)
+    (folder / "one/sweep.yaml").touch()
+    (folder / "one/manifest.json").write_text('{"kind": "train"}')
+    assert find_there(None, head, f"{folder}/one/") == f"{folder}/one"
+    assert kind_there(head, f"{folder}/one") == "train"
+
+
+def test_one_machine_that_is_away_does_not_keep_the_others_up(tmp_path, monkeypatch):
+    file = tmp_path / "cluster.yaml"
+    file.write_text(CLUSTER)
+    asked = []
+
+    def run(node, command):
+        asked.append(node.address)
+        if node.address == "10.0.0.2":
+            raise bad_input(node, "cannot be reached", "is it on?")
+
+    monkeypatch.setattr(Head, "run", run)
+    monkeypatch.setattr(subprocess, "run", lambda argv: subprocess.CompletedProcess(argv, 0))
+    done = CliRunner().invoke(app, ["down", str(file), "--yes"])
+    assert asked == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert "nothing runs on 10.0.0.3" in done.output
+    assert str(done.exception) == "me@10.0.0.2: cannot be reached; is it on?"
+
+
+def test_what_goes_on_with_a_stopped_run_is_its_own_command(tmp_path, monkeypatch):
+    file = tmp_path / "cluster.yaml"
+    file.write_text(CLUSTER)
+    owners = iter(["17", ""])
+    told = {"flock": owners, "manifest.json": iter(['{"kind": "train"}'])}
+
+    def run(node, command):
+        return next((next(texts) for word, texts in told.items() if word in command), "")
+
+    monkeypatch.setattr(Head, "run", run)
+    monkeypatch.setattr("neft_ray.launch.copies.find_there", lambda *_: "/elsewhere/one")
+    done = CliRunner().invoke(app, ["stop", "/elsewhere/one", "--cluster", str(file)])
+    again = f"neft-ray submit --resume /elsewhere/one --cluster {file} --train"
+    assert done.output == f"one is stopped; go on with: {again}\n"
+
+
+def test_what_goes_on_with_a_stopped_run_here_is_its_own_command_too(tmp_path):
+    run = SyntheticRun(tmp_path / "one").done()
+    run.write_manifest(run.manifest | {"kind": "train"})
+    is_owned = threading.Event()
+
+    def drive():
+        with run.owned():
+            is_owned.set()
+            while not run.stop_file.exists():
+                time.sleep(0.01)
+
+    driver = threading.Thread(target=drive)
+    driver.start()
+    assert is_owned.wait(20)
+    done = CliRunner().invoke(app, ["stop", str(run.root)])
+    driver.join()
+    assert done.output == f"one is stopped; go on with: neft-ray train --resume {run.root}\n"
 
 
 def test_a_run_of_this_machine_is_never_overwritten_by_a_copy(tmp_path, monkeypatch):
