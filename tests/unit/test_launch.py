@@ -68,6 +68,14 @@ def test_every_value_that_is_searched_travels(here, tmp_path):
     }
 
 
+def test_what_is_kept_out_of_the_data_travels_too(here, tmp_path):
+    (here / "mine.jsonl").write_text("{}\n")
+    kept_out = config("data.exclude=[mine.jsonl, alpaca_eval]")
+    submission.pack(kept_out, tmp_path / "bundle")
+    assert (tmp_path / "bundle/mine.jsonl").is_file()
+    assert submission.hub_names(kept_out) == ["alpaca_eval"]
+
+
 def test_files_of_a_folder_above_are_refused(here, tmp_path):
     (here.parent / "above.jsonl").write_text("{}\n")
     with pytest.raises(UserError, match=r"data.train: .*above.jsonl lies outside"):
