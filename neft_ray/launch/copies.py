@@ -9,6 +9,7 @@ from pathlib import Path
 
 from neft_ray.config.cluster import ClusterFile
 from neft_ray.errors import bad_input
+from neft_ray.files import write_whole
 from neft_ray.launch.ssh import Head
 from neft_ray.run_directory import CANCEL_FILE, RunDirectory, find_run
 from neft_ray.working_copy import folder_in_shell, is_bucket
@@ -75,10 +76,10 @@ def bring(
     _refuse_own(storage / name)
     left = LEFT_THERE if with_model else (*LEFT_THERE, "/best_model")
     owner = owner_there(head, root)
-    head.bring(root, storage / name, left)
     there = {"cluster": str(cluster.path), "head": str(head), "root": root, "owner_pid": owner}
     copy = RunDirectory((storage / name).resolve())
-    copy.copied_from_file.write_text(json.dumps(there, indent=2))
+    write_whole(copy.copied_from_file, json.dumps(there, indent=2))  # first: it may be cut
+    head.bring(root, copy.root, left)
     return find_run(str(copy.root), storage)
 
 

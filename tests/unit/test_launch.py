@@ -4,8 +4,11 @@ import shlex
 import subprocess
 import threading
 import time
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
+import requests
 from typer.testing import CliRunner
 
 from neft_ray.cli.app import app
@@ -13,6 +16,7 @@ from neft_ray.config.load import load_sweep
 from neft_ray.errors import UserError, bad_input
 from neft_ray.launch import submission
 from neft_ray.launch.copies import bring, find_there, kind_there
+from neft_ray.launch.job import jobs
 from neft_ray.launch.ssh import Head
 from tests.unit.config_files import FILE
 from tests.unit.report_runs import SyntheticRun
@@ -130,6 +134,37 @@ def test_runs_are_found_in_a_folder_of_any_name(tmp_path):
     (folder / "one/manifest.json").write_text('{"kind": "train"}')
     assert find_there(None, head, f"{folder}/one/") == f"{folder}/one"
     assert kind_there(head, f"{folder}/one") == "train"
+
+
+def test_a_copy_that_was_cut_is_brought_up_to_date_later(tmp_path, monkeypatch):
+    """A link that breaks in the middle of the first copy."""
+    there, head = tmp_path / "there/one", HereAsHead()
+    SyntheticRun(there).done()
+    cuts = iter([True, False])
+
+    def bring_half(root, target, without):
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "sweep.yaml").write_text((there / "sweep.yaml").read_text())
+        if next(cuts):
+            raise bad_input("head", "cannot be reached", "try again")
+        (target / "manifest.json").write_text((there / "manifest.json").read_text())
+
+    monkeypatch.setattr(head, "bring", bring_half, raising=False)
+    cluster = SimpleNamespace(path="cluster.yaml")
+    with pytest.raises(UserError, match="cannot be reached"):
+        bring(cluster, head, str(there), tmp_path / "here")
+    assert bring(cluster, head, str(there), tmp_path / "here").name == "one"
+
+
+def test_a_link_that_breaks_while_a_job_is_followed_is_told_in_one_line(monkeypatch):
+    monkeypatch.setattr("ray.job_submission.JobSubmissionClient", lambda address: "client")
+    monkeypatch.setattr(Head, "tunnel", lambda head, port: nullcontext(1))
+    with (
+        pytest.raises(UserError, match=r"me@h: the connection .* broke; what was submitted goes"),
+        jobs(Head("h", "me")) as client,
+    ):
+        assert client == "client"
+        raise requests.ConnectionError("Connection aborted.")
 
 
 def test_one_machine_that_is_away_does_not_keep_the_others_up(tmp_path, monkeypatch):
