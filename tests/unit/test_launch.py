@@ -12,6 +12,7 @@ import requests
 from typer.testing import CliRunner
 
 from neft_ray.cli.app import app
+from neft_ray.cli.sweeps import quickstart_file
 from neft_ray.config.load import load_sweep
 from neft_ray.errors import UserError, bad_input
 from neft_ray.launch import submission
@@ -134,6 +135,20 @@ def test_runs_are_found_in_a_folder_of_any_name(tmp_path):
     (folder / "one/manifest.json").write_text('{"kind": "train"}')
     assert find_there(None, head, f"{folder}/one/") == f"{folder}/one"
     assert kind_there(head, f"{folder}/one") == "train"
+
+
+def test_a_recipe_is_submitted_by_its_name(tmp_path, monkeypatch):
+    def compose(kind, file, *_):
+        raise bad_input(file, "was read", "")
+
+    file = tmp_path / "cluster.yaml"
+    file.write_text(CLUSTER)
+    monkeypatch.setattr(Head, "run", lambda *_: "")
+    monkeypatch.setattr("neft_ray.cli.remote.compose", compose)
+    done = CliRunner().invoke(app, ["submit", "quickstart", "--cluster", str(file)])
+    assert str(done.exception) == f"{quickstart_file()}: was read; "
+    done = CliRunner().invoke(app, ["submit", "--cluster", str(file)])
+    assert "no sweep file is given; name one, or give --resume" in str(done.exception)
 
 
 def test_a_copy_that_was_cut_is_brought_up_to_date_later(tmp_path, monkeypatch):
