@@ -96,6 +96,15 @@ def test_probabilities_are_averaged_over_both_orders(tmp_path):
     assert row.orders_disagree
 
 
+def test_nothing_is_said_of_a_liking_for_length_where_all_are_equally_long(tmp_path):
+    rows = [tuple(Output(f"do {n}", word) for n in range(6)) for word in ("one", "two")]
+    pairs = pair_outputs(Outputs("ours", rows[0]), Outputs("theirs", rows[1]))
+    judge = local(lambda first, second: (0.0, 1.0 if second == "two" else -1.0))
+    said = " ".join(sentences(pairs, Comparison(pairs, judge, tmp_path / "verdicts.jsonl").run()))
+    assert "Length-controlled win rate: " in said
+    assert "tends to prefer" not in said
+
+
 def test_a_local_model_judges_by_its_logits(tmp_path):
     calls = []
     judge = local(lambda first, second: calls.append(threading.get_ident()) or (2.0, 0.0))
