@@ -1,4 +1,4 @@
-"""The terminal: keeps Ray's chatter off it, in a log file; says what one waits for."""
+"""The terminal: keeps Ray's chatter and others' escapes off it; says what one waits for."""
 
 from __future__ import annotations
 
@@ -48,3 +48,8 @@ def only_ours(log_file: Path) -> Iterator[Console]:
             os.dup2(saved_err, 2)
             os.close(saved_out)
             os.close(saved_err)
+
+
+def tame(text: str) -> str:
+    """Return somebody else's text so that it does not steer the terminal that shows it."""
+    return text.replace("\x1b", "␛").replace("\x9b", "␛[")

@@ -88,7 +88,7 @@ def test_yaml_on_a_page_is_accepted(page, tmp_path):
             keys = {key.value for key, _ in node.value}
             file = tmp_path / "page.yaml"
             if "metadata" in keys:
-                ray = "cluster_name: page\nprovider: {type: local}\n"
+                ray = "cluster_name: page\nprovider: {type: aws}\n"
                 file.write_text(ray + yaml.serialize(node, allow_unicode=True))
                 load_cluster(file)
                 continue

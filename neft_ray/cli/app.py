@@ -45,7 +45,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        console = Console(stderr=True, soft_wrap=True)
+        console = Console(stderr=True, soft_wrap=True, emoji=False)
         for problem in error.problems:
             console.print("[bold red]error[/]", end=" ")
             console.print(str(problem), markup=False, highlight=False)

@@ -15,7 +15,7 @@ from neft_ray.cli.options import AsJson, Overrides, SweepFile
 from neft_ray.cli.values import print_json
 from neft_ray.config.load import load_sweep
 from neft_ray.errors import UserError
-from neft_ray.terminal import waiting
+from neft_ray.terminal import tame, waiting
 
 if TYPE_CHECKING:  # they load datasets and numpy
     from neft_ray.data.examples import Example
@@ -106,7 +106,7 @@ def _print_row(console: Console, row: Example, tokenizer: Any) -> None:
     has_colour = console.is_terminal and not console.no_color
     text = Text()
     for raw, is_supervised in spans(row, tokenizer):
-        said = raw.replace("\x1b", "␛")  # a text must not steer the terminal
+        said = tame(raw)
         if not is_supervised:
             text.append(said)
         elif has_colour:
@@ -114,7 +114,7 @@ def _print_row(console: Console, row: Example, tokenizer: Any) -> None:
         else:
             text.append(f"{OPENING}{said}{CLOSING}")
     if not len(row.tokens):  # it was not rendered
-        text = Text("\n".join(f"{t.role}: {t.text}" for t in row.conversation.turns))
+        text = Text(tame("\n".join(f"{t.role}: {t.text}" for t in row.conversation.turns)))
     console.print(text)
 
 

@@ -113,7 +113,8 @@ def stop(
         if time.monotonic() > deadline:
             raise bad_input(found.root, f"process {pid} did not stop", "see neft-ray logs")
         time.sleep(0.5)
-    typer.echo(f"{found.name} is stopped; go on with: neft-ray sweep --resume {found.root}")
+    kind = found.manifest.get("kind", "sweep")
+    typer.echo(f"{found.name} is stopped; go on with: neft-ray {kind} --resume {found.root}")
 
 
 def report(

@@ -21,10 +21,10 @@ from neft_ray.cli.options import (
     SweepFile,
 )
 from neft_ray.cli.values import checked_values, print_json
-from neft_ray.config.cluster import load_cluster
+from neft_ray.config.cluster import LOCAL, load_cluster
 from neft_ray.errors import ExitCode, Problem, UserError, bad_input
 from neft_ray.launch import copies, job
-from neft_ray.launch.ssh import LOCAL, Head
+from neft_ray.launch.ssh import Head
 from neft_ray.launch.submission import compose, go_on, mlflow_uri
 from neft_ray.run_directory import RunDirectory
 from neft_ray.terminal import waiting
@@ -103,10 +103,16 @@ def down(
         raise typer.Exit(ended.returncode)
     if head is None:
         return
+    problems: list[Problem] = []
     for address in (head.address, *there.provider["worker_ips"]):
         node = Head(address, head.user, head.key, head.proxy)
-        node.run("ray stop --grace-period 20; neft-ray head --stop")
-        typer.echo(f"nothing runs on {address}")
+        try:
+            node.run("ray stop --grace-period 20; neft-ray head --stop")
+            typer.echo(f"nothing runs on {address}")
+        except UserError as error:  # on the others all is to end nevertheless
+            problems += error.problems
+    if problems:
+        raise UserError(problems)
 
 
 def head(
@@ -185,7 +191,8 @@ def stop_there(cluster: Path, run: str, trial: str | None) -> None:
         typer.echo(f"{trial} stops within a step")
     else:
         copies.stop(head, root)
-        again = f"neft-ray submit --resume {name} --cluster {cluster}"
+        again = f"neft-ray submit --resume {run if '/' in run else name} --cluster {cluster}"
+        again += " --train" if copies.kind_there(head, root) == "train" else ""
         typer.echo(f"{name} is stopped; go on with: {again}")
 
 

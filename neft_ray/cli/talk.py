@@ -15,7 +15,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from neft_ray.cli.options import DEFAULT_STORAGE, Run, Storage
-from neft_ray.terminal import waiting
+from neft_ray.terminal import tame, waiting
 
 if TYPE_CHECKING:  # they load torch
     from neft_ray.generate import Chat
@@ -53,14 +53,13 @@ def chat(
         if against is not None:
             sides.append(find_side(_reference(against, sides[0]), storage, template))
         chats = [Chat(side.model, side.template) for side in sides]
-    console = Console(markup=False, highlight=False)
+    console = Console(markup=False, emoji=False, highlight=False)
     for side in sides:
         console.print(f"{side.title}: {side.model.path}", soft_wrap=True)
     console.print("an empty line ends")
     while question := _question(console):
         if len(sides) == 1:
-            write = partial(console.print, end="", soft_wrap=True)
-            chats[0].answer(question, max_new_tokens, write)
+            chats[0].answer(question, max_new_tokens, partial(_write, console))
             console.print()
         else:
             _side_by_side(console, sides, chats, question, max_new_tokens)
@@ -82,6 +81,14 @@ def _question(console: Console) -> str:
         return console.input("you> ").strip()
     except (EOFError, KeyboardInterrupt):
         return ""
+
+
+def _write(console: Console, piece: str) -> None:
+    console.print(tame(piece), end="", soft_wrap=True)
+
+
+def _add(text: Text, piece: str) -> None:
+    text.append(tame(piece))
 
 
 def _side_by_side(
@@ -107,7 +114,7 @@ def _side_by_side(
         ThreadPoolExecutor(len(sides)) as threads,
     ):
         answers = [
-            threads.submit(each.answer, question, max_new_tokens, text.append)
+            threads.submit(each.answer, question, max_new_tokens, partial(_add, text))
             for each, text in zip(chats, texts, strict=True)
         ]
         for answer in answers:

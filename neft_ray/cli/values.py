@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from neft_ray.errors import Problem, UserError
-from neft_ray.journal import RUNNING, TrialRecord, read_records
+from neft_ray.journal import TrialRecord, read_records
 from neft_ray.run_directory import RunDirectory, trial_name
 
 if TYPE_CHECKING:  # it loads torch
@@ -37,7 +37,7 @@ def run_values(run: RunDirectory, state: str) -> dict[str, Any]:
         "path": str(run.root),
         "state": state,
         "num_trials": len(records),
-        "num_ended": sum(record.status != RUNNING for record in records),
+        "num_ended": sum(record.ended is not None for record in records),
         "best_select_loss": min(losses, default=None),
     }
 

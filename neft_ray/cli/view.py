@@ -128,18 +128,23 @@ class SweepView:
         """Return what is drawn now."""
         return Group(self._arms(), self._trials(), self._footer())
 
+    def _all(self) -> list[TrialRecord]:
+        """Return the trials as they are: it is drawn in a thread while others start."""
+        return list(self._records.values())
+
     def _arms(self) -> Table:
         table = Table("arm", "phase", "ended", "running", "stopped early", "best select loss")
         for arm, phase, planned in self._plan.groups:
-            group = [r for r in self._records.values() if (r.arm, r.phase) == (arm, phase)]
-            running = [r for r in group if r.status == RUNNING]
+            group = [r for r in self._all() if (r.arm, r.phase) == (arm, phase)]
+            ended = sum(r.ended is not None for r in group)
+            running = sum(r.status == RUNNING for r in group)
             stopped = sum(r.status == "stopped" for r in group)
             losses = [r.best.metrics["select_loss"] for r in group if r.best]
             table.add_row(
                 arm,
                 phase,
-                f"{len(group) - len(running)}/{planned}",
-                str(len(running)),
+                f"{ended}/{planned}",
+                str(running),
                 str(stopped),
                 f"{min(losses):.4f}" if losses else "",
             )
@@ -147,9 +152,7 @@ class SweepView:
 
     def _trials(self) -> Table:
         table = Table("trial", "arm", "values", "seed", "step", "rung", "select loss", "status")
-        recent = sorted(
-            self._records.values(), key=lambda r: (r.status != RUNNING, -(r.ended or 0))
-        )
+        recent = sorted(self._all(), key=lambda r: (r.status != RUNNING, -(r.ended or 0)))
         for record in recent[:RECENT_TRIALS]:
             last = record.reports[-1] if record.reports else None
             passed = sum(step <= record.last_step for step in self._plan.rungs)
@@ -166,7 +169,7 @@ class SweepView:
         return table
 
     def _footer(self) -> Text:
-        best = best_record(self._records.values(), self._config.sweep.objective)
+        best = best_record(self._all(), self._config.sweep.objective)
         found = "no evaluation yet"
         if best is not None and best.best is not None:
             loss = best.best.metrics["select_loss"]
@@ -179,5 +182,5 @@ class SweepView:
         speed = self._pace.speed()
         if speed is None:
             return so_far
-        left = seconds_left(self._plan, list(self._records.values()), max(1, self._slots), speed)
+        left = seconds_left(self._plan, self._all(), max(1, self._slots), speed)
         return f"{so_far}, about {time_text(left)} left"

@@ -23,6 +23,8 @@ from neft_ray.errors import UserError, bad_input, did_you_mean
 
 OURS: Keys = ("metadata", "neft_ray")
 BUCKETS = ("s3", "gs")
+LOCAL = "local"
+"""Ray's name for a cluster of machines that are simply there."""
 SQLITE = "sqlite"
 
 
@@ -79,6 +81,17 @@ class ClusterFile:
         return dict(self.values["provider"])
 
     @property
+    def node_types(self) -> dict[str, dict[str, Any]]:
+        """Ray's `available_node_types`: each with its `node_config`, empty where it has none.
+
+        What is no section at all, of which Ray's own schema tells, is left out.
+        """
+        types = self.values.get("available_node_types")
+        kinds = types.items() if isinstance(types, dict) else ()
+        made = {name: {"node_config": {}, **kind} for name, kind in kinds if isinstance(kind, dict)}
+        return {name: it for name, it in made.items() if isinstance(it["node_config"], dict)}
+
+    @property
     def auth(self) -> dict[str, Any]:
         """Ray's `auth` section; empty where a provider makes its own keys."""
         return dict(self.values.get("auth") or {})
@@ -120,6 +133,10 @@ def _missing(values: Any) -> list[Finding]:
     provider = values.get("provider")
     if provider is not None and not (isinstance(provider, dict) and "type" in provider):
         found.append(Finding(("provider", "type"), "missing", "write aws, gcp or local"))
+    if isinstance(provider, dict) and provider.get("type") == LOCAL:
+        for key, kind in (("head_ip", str), ("worker_ips", list)):
+            if not isinstance(provider.get(key), kind):
+                found.append(Finding(("provider", key), "missing", "see clusters/onprem.yaml"))
     metadata = values.get("metadata")
     if not (isinstance(metadata, dict) and isinstance(metadata.get("neft_ray"), dict)):
         remedy = "add `metadata: {neft_ray: {storage: s3://bucket/folder}}`"

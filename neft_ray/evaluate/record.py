@@ -28,21 +28,27 @@ class Record:
             overwrite: Begin anew if it holds replies of another identity.
 
         Raises:
-            UserError: If it does and `overwrite` is not given, or it cannot be written.
+            UserError: If it does and `overwrite` is not given, or its settings are damaged.
+            StorageError: If it cannot be written.
         """
         self.folder = folder
         self._file = folder / REPLIES_FILE
         settings = folder / IDENTITY_FILE
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if settings.exists() and (before := json.loads(settings.read_text())) != identity:
+            before = json.loads(settings.read_text("utf-8")) if settings.exists() else identity
+            if before != identity:
                 if not overwrite:
                     raise self._refusal(before, identity)
-                for file in (settings, *folder.iterdir()):
-                    file.unlink(missing_ok=True)
-            settings.write_text(json.dumps(identity, indent=2) + "\n")
+                for file in (self._file, *filter(Path.is_file, folder.iterdir())):
+                    if file != settings:  # the last to change: until then the old ones hold
+                        file.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError.of(folder, error) from error
+        except ValueError as error:
+            what, remedy = f"is damaged ({error})", "delete the folder: its replies come anew"
+            raise bad_input(settings, what, remedy) from None
+        write_json(settings, identity)
 
     def _refusal(self, before: dict[str, Any], identity: dict[str, Any]) -> Exception:
         keys = sorted(before.keys() | identity.keys())
@@ -52,7 +58,7 @@ class Record:
             if before.get(k) != identity.get(k)
         ]
         what = f"holds replies of other settings: {', '.join(changed)}"
-        return bad_input(self.folder, what, "give another folder with --to, or --overwrite")
+        return bad_input(self.folder, what, "--set overwrite=true replaces them")
 
     def replies(self) -> dict[int, Reply]:
         """Return what is there, by number; a line that was cut off by a kill is removed."""

@@ -15,6 +15,9 @@ from pathlib import Path
 from neft_ray.errors import StorageError, bad_input
 from neft_ray.judge.judges import Judge, Verdict
 
+_BEGINNING = b'{"key": "'
+"""Of every line."""
+
 
 def key_of(judge: Judge, instruction: str, output_1: str, output_2: str) -> str:
     """Return a name for a question to a judge: a hash of all that the verdict depends on."""
@@ -44,7 +47,11 @@ class VerdictCache:
             what = f"cannot be read: {error.strerror}"
             raise bad_input(self._path, what, "give another file for verdicts") from None
         verdicts = {}
-        for number, line in enumerate(content.split(b"\n")[:-1], 1):
+        *lines, rest = content.split(b"\n")
+        if not _BEGINNING.startswith(rest[: len(_BEGINNING)]):
+            where, what = f"{self._path}:{len(lines) + 1}", "is no verdict"
+            raise bad_input(where, what, "give another file for verdicts")
+        for number, line in enumerate(lines, 1):
             try:
                 entry = json.loads(line)
                 key = entry.pop("key")
@@ -60,7 +67,7 @@ class VerdictCache:
         """Hold the file open for `add`.
 
         Raises:
-            UserError: If another process does.
+            UserError: If another process does, or the file holds something else.
             StorageError: If it cannot be written.
         """
         try:
@@ -74,6 +81,7 @@ class VerdictCache:
             except BlockingIOError:
                 remedy = "wait for it, or give another file"
                 raise bad_input(self._path, "another process adds verdicts", remedy) from None
+            self.read()  # refuses a file of something else, of which nothing is cut off
             self._cut_unfinished(file)
             self._file = file
             yield

@@ -6,6 +6,7 @@ import ipaddress
 import json
 import os
 import random
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -55,10 +56,10 @@ class EndpointJudge:
     )
 
     def __post_init__(self) -> None:
-        """Check the address and that there is a key.
+        """Check the address, and that there is a key that a request can carry.
 
         Raises:
-            UserError: If either cannot work.
+            UserError: If either cannot work; the key is never shown.
         """
         parts = urlsplit(self.base_url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -69,9 +70,13 @@ class EndpointJudge:
             raise bad_input("the judge's address", "holds a user, a password or a query", remedy)
         if self.key_variable is None:
             return
-        if not os.environ.get(self.key_variable):
+        key = os.environ.get(self.key_variable)
+        if not key:
             remedy = "set it to the judge's key, or say that the judge has none"
             raise bad_input(f"${self.key_variable}", "is not set", remedy)
+        if not re.fullmatch("[!-~]+", key):
+            what = "holds a blank, a line's end or a letter that no key has"
+            raise bad_input(f"${self.key_variable}", what, "set it to the key alone")
         if parts.scheme == "http" and not _is_near(parts.hostname):
             remedy = "use https, or a server without a key"
             raise bad_input(self.base_url, "would get the key unencrypted", remedy)
@@ -126,15 +131,17 @@ class EndpointJudge:
         for attempt in range(MAX_TRIES):
             time.sleep(wait)
             wait = self.first_wait_seconds * 2**attempt * random.uniform(0.75, 1.25)
+            with_logprobs = not self._without_logprobs.is_set()
             try:
-                response = self._post(messages)
+                response = self._post(messages, with_logprobs)
                 if response.status_code == requests.codes.ok:
                     return verdict_of(response.json())
             except (requests.RequestException, NotAnAnswer) as error:
                 failure = self._without_key(f"{type(error).__name__}: {error}"[:300])
                 continue
             if response.status_code == requests.codes.bad_request:
-                if self._drop_logprobs(response):
+                if with_logprobs and "logprobs" in response.text:
+                    self._without_logprobs.set()  # nobody asks for them any more
                     return self._verdict(messages)
                 problem = problem_of_question(response)
                 if problem:
@@ -150,7 +157,7 @@ class EndpointJudge:
         remedy = "see that the server is well, then run the same again: it goes on where it was"
         raise bad_input(self.url, f"gave no answer in {MAX_TRIES} tries: {failure}", remedy)
 
-    def _post(self, messages: list[Message]) -> requests.Response:
+    def _post(self, messages: list[Message], with_logprobs: bool) -> requests.Response:
         """Make one request. Redirects are not followed, so that the key goes nowhere else."""
         if not hasattr(self._local, "session"):
             self._local.session = requests.Session()
@@ -160,7 +167,7 @@ class EndpointJudge:
             "temperature": 0,
             "max_tokens": self.max_output_tokens,
         }
-        if not self._without_logprobs.is_set():
+        if with_logprobs:
             body |= {"logprobs": True, "top_logprobs": TOP_LOGPROBS}
         body |= self.extra
         response: requests.Response = self._local.session.post(
@@ -177,13 +184,6 @@ class EndpointJudge:
         if self.key_variable is not None:
             request.headers["Authorization"] = f"Bearer {os.environ[self.key_variable]}"
         return request
-
-    def _drop_logprobs(self, response: requests.Response) -> bool:
-        """Return whether the server refuses probabilities, which then nobody asks for any more."""
-        if "logprobs" not in response.text or self._without_logprobs.is_set():
-            return False
-        self._without_logprobs.set()
-        return True
 
     def _refused(self, response: requests.Response) -> UserError:
         """Return what a person has to mend."""

@@ -85,7 +85,7 @@ def read_outputs(path: Path) -> Outputs:
         UserError: With the file, the row (from 1) and the key of everything that is wrong.
     """
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = json.loads(path.read_text("utf-8-sig"))  # as Windows may begin it
     except OSError as error:
         raise bad_input(path, f"cannot be read: {error.strerror}", "give a file") from None
     except ValueError as error:

@@ -68,12 +68,11 @@ def _of_rates(system: str, rates: WinRate) -> list[str]:
     )
     if rates.controlled is None:
         return [raw, f"Length-controlled win rate: unknown, for {rates.no_controlled_reason}."]
-    liking = "longer" if (rates.length_weight or 0) > 0 else "shorter"
-    return [
-        raw,
-        f"Length-controlled win rate: {_estimate(rates.controlled)}; "
-        f"of two outputs this judge tends to prefer the {liking}.",
-    ]
+    controlled = f"Length-controlled win rate: {_estimate(rates.controlled)}"
+    if rates.length_weight:  # 0 where all outputs are equally long
+        liking = "longer" if rates.length_weight > 0 else "shorter"
+        controlled += f"; of two outputs this judge tends to prefer the {liking}"
+    return [raw, f"{controlled}."]
 
 
 def _estimate(estimate: Estimate) -> str:

@@ -64,7 +64,7 @@ def load_prompt(path: Path | None = None) -> JudgePrompt:
         shipped = resources.files("neft_ray.judge").joinpath("prompt.jinja")
         return JudgePrompt(shipped.read_text("utf-8"))
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise bad_input(path, f"cannot be read: {error}", "give a template file") from None
     return JudgePrompt(text, str(path))

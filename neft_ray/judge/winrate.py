@@ -20,8 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
-from scipy.stats import norm, t
+from scipy.special import expit, ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 NUM_RESAMPLES = 2000
@@ -197,5 +196,5 @@ def _unseen(rate: float, num: int) -> tuple[float, float]:
 
 def _widening(num: int) -> float:
     """Return what makes a bootstrap of `num` values as wide as Student's interval."""
-    quantile = t.ppf(_LEVELS[1], num - 1) / norm.ppf(_LEVELS[1])
+    quantile = stdtrit(num - 1, _LEVELS[1]) / ndtri(_LEVELS[1])
     return float(quantile * math.sqrt(num / (num - 1)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from neft_ray.config.cluster import ClusterFile
@@ -25,33 +26,41 @@ letters with which the names of machine types begin."""
 
 
 def key_findings(cluster: ClusterFile) -> Iterator[Finding]:
-    """Yield keys that `run_instances` does not know; nobody is asked."""
-    import boto3
+    """Yield keys that `run_instances` does not know, and what Ray needs; nobody is asked."""
+    if find_spec("boto3") is None:
+        what, remedy = "needs boto3", "pip install 'neft-ray[s3]'"
+        yield Finding(("provider", "type"), what, remedy)
+        return
+    from botocore.loaders import Loader
+    from botocore.model import ServiceModel
 
-    service = boto3.session.Session(region_name="us-east-1").client("ec2").meta.service_model
+    if not cluster.provider.get("region"):
+        yield Finding(("provider", "region"), "missing", "Ray needs it for AWS")
+    service = ServiceModel(Loader().load_service_model("ec2", "service-2"))
     shape = service.operation_model("RunInstances").input_shape
-    for name, kind in cluster.values["available_node_types"].items():
-        path = (*TYPES, name, "node_config")
-        yield from _unknown(kind.get("node_config", {}), shape, path)
+    for name, kind in cluster.node_types.items():
+        yield from _unknown(kind["node_config"], shape, (*TYPES, name, "node_config"))
 
 
 def account_findings(cluster: ClusterFile) -> Iterator[Finding]:
     """Yield what the account does not have: machine types, images, roles, the group, networks."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    session = _session(cluster)
     try:
+        session = _session(cluster)
         session.client("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
         remedy = "log in (`aws configure`, `aws sso login`), or set AWS_PROFILE"
         yield Finding(("provider",), f"AWS does not let you in: {error}", remedy)
         return
-    yield from _group(cluster, session)
-    for name, kind in cluster.values["available_node_types"].items():
-        config = kind.get("node_config", {})
-        path = (*TYPES, name, "node_config")
-        yield from _named(session, config, path)
-    yield from network_findings(cluster, session)
+    try:
+        yield from _group(cluster, session)
+        for name, kind in cluster.node_types.items():
+            yield from _named(session, kind["node_config"], (*TYPES, name, "node_config"))
+        yield from network_findings(cluster, session)
+    except (BotoCoreError, ClientError) as error:
+        remedy = "let your own user describe what is in EC2 and IAM"
+        yield Finding(("provider",), f"AWS does not say what the account has: {error}", remedy)
 
 
 def quotas(cluster: ClusterFile, client: Any = None) -> tuple[list[Finding], list[str]]:
@@ -68,8 +77,8 @@ def quotas(cluster: ClusterFile, client: Any = None) -> tuple[list[Finding], lis
 
     client = client or _session(cluster).client("service-quotas")
     too_little, unknown = [], []
-    for name, kind in cluster.values["available_node_types"].items():
-        config, cores = kind.get("node_config", {}), kind.get("resources", {}).get("CPU", 0)
+    for name, kind in cluster.node_types.items():
+        config, cores = kind["node_config"], kind.get("resources", {}).get("CPU", 0)
         machine = config.get("InstanceType", "")
         if not (kind.get("max_workers") and machine):
             continue

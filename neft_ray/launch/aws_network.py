@@ -26,8 +26,8 @@ def network_findings(cluster: ClusterFile, session: Any) -> Iterator[Finding]:
         session: Of boto3, in the cluster's region and logged in.
     """
     ec2 = session.client("ec2")
-    for name, kind in cluster.values["available_node_types"].items():
-        config = kind.get("node_config", {})
+    for name, kind in cluster.node_types.items():
+        config = kind["node_config"]
         path: Keys = ("available_node_types", name, "node_config")
         template = config.get("LaunchTemplate")
         if template is not None:

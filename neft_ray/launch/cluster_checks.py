@@ -12,7 +12,7 @@ from typing import Any
 
 from jsonschema import Draft7Validator
 
-from neft_ray.config.cluster import ClusterFile
+from neft_ray.config.cluster import LOCAL, ClusterFile
 from neft_ray.config.places import Finding
 from neft_ray.config.places import Path as Keys
 from neft_ray.errors import did_you_mean
@@ -26,6 +26,8 @@ _PLACEHOLDER = re.compile(rf"(?<![A-Za-z_])(?:{'|'.join(PLACEHOLDERS)})(?![A-Za-
 def file_findings(cluster: ClusterFile) -> Iterator[Finding]:
     """Yield what is wrong in the file, by key."""
     yield from _unknown_to_ray(cluster.values)
+    if cluster.provider["type"] != LOCAL and "available_node_types" not in cluster.values:
+        yield Finding(("available_node_types",), "missing", "see the file in clusters/ for it")
     for path, value in _leaves(cluster.values):
         if _PLACEHOLDER.search(value) and not str(path[0]).endswith("commands"):
             yield Finding(path, f"{value!r} is a placeholder", "write your own")
@@ -40,8 +42,8 @@ def findings_here(cluster: ClusterFile) -> Iterator[Finding]:
     if key is not None and not Path(key).expanduser().is_file():
         remedy = "name the key that opens the machines, or make one with ssh-keygen"
         yield Finding(("auth", "ssh_private_key"), f"{key} does not exist", remedy)
-    mounts = cluster.values.get("file_mounts") or {}
-    for target, source in mounts.items():
+    mounts = cluster.values.get("file_mounts")
+    for target, source in mounts.items() if isinstance(mounts, dict) else ():
         if not Path(source).expanduser().exists():
             remedy = "make it, or take the line out"
             if source.endswith("auth_token"):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from neft_ray.config.cluster import ClusterFile
 from neft_ray.errors import bad_input
+from neft_ray.files import write_whole
 from neft_ray.launch.ssh import Head
 from neft_ray.run_directory import CANCEL_FILE, RunDirectory, find_run
 from neft_ray.working_copy import folder_in_shell, is_bucket
@@ -51,8 +52,8 @@ def find_there(cluster: ClusterFile, head: Head, reference: str) -> str:
 
 def _names(head: Head, folder: str) -> list[str]:
     """Return the names of the runs in a folder of the head, newest first."""
-    told = head.run(f"ls -1t {shlex.quote(folder)}/*/sweep.yaml 2>/dev/null | xargs -r dirname")
-    return [Path(line).name for line in told.splitlines()]
+    told = head.run(f"ls -1t {shlex.quote(folder)}/*/sweep.yaml 2>/dev/null || true")
+    return [Path(line).parent.name for line in told.splitlines()]
 
 
 def bring(
@@ -75,10 +76,10 @@ def bring(
     _refuse_own(storage / name)
     left = LEFT_THERE if with_model else (*LEFT_THERE, "/best_model")
     owner = owner_there(head, root)
-    head.bring(root, storage / name, left)
     there = {"cluster": str(cluster.path), "head": str(head), "root": root, "owner_pid": owner}
     copy = RunDirectory((storage / name).resolve())
-    copy.copied_from_file.write_text(json.dumps(there, indent=2))
+    write_whole(copy.copied_from_file, json.dumps(there, indent=2))  # first: it may be cut
+    head.bring(root, copy.root, left)
     return find_run(str(copy.root), storage)
 
 
@@ -87,6 +88,12 @@ def owner_there(head: Head, root: str) -> int | None:
     lock = shlex.quote(f"{root}/driver.lock")
     told = head.run(f"test ! -e {lock} || flock --shared --nonblock {lock} true || cat {lock}")
     return int(told) if told.strip() else None
+
+
+def kind_there(head: Head, root: str) -> str:
+    """Return what a run is: `sweep` or `train`."""
+    manifest = head.run(f"cat {shlex.quote(str(RunDirectory(Path(root)).manifest_file))}")
+    return str(json.loads(manifest).get("kind", "sweep"))
 
 
 def stop(head: Head, root: str) -> None:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from neft_ray.config.cluster import ClusterFile
+from neft_ray.config.cluster import LOCAL, ClusterFile
 from neft_ray.errors import Problem, UserError
 from neft_ray.launch import aws, gcp, job, probe
 from neft_ray.launch.cluster_checks import file_findings, findings_here
-from neft_ray.launch.ssh import LOCAL, Head
+from neft_ray.launch.ssh import Head
 from neft_ray.launch.submission import mlflow_uri
 from neft_ray.working_copy import is_bucket
 
@@ -154,7 +154,7 @@ def _ask(machine: Head, folder: str, mark: str) -> dict[str, Any] | UserError:
 
 
 def _described(answer: dict[str, Any]) -> str:
-    gpus = [gpu.partition(", ")[2] for gpu in answer["gpus"]]
+    gpus = [gpu.partition(", ")[2] for gpu in answer["gpus"] if not gpu.startswith("broken")]
     parts = [f"{answer['cores']} cores", f"{answer['free_bytes'] / 1e9:.0f} GB free"]
     parts += [f"{gpus.count(name)} × {name}" for name in dict.fromkeys(gpus)]
     versions = (f"{name} {answer['versions'][name] or 'comes later'}" for name in EXACT)

@@ -35,8 +35,8 @@ def key_findings(cluster: ClusterFile) -> Iterator[Finding]:
         if not cluster.provider.get(key):
             yield Finding(("provider", key), "missing", "Ray needs it for Google Cloud")
     schemas = json.loads(get_static_doc("compute", "v1"))["schemas"]
-    for name, kind in cluster.values["available_node_types"].items():
-        config, path = kind.get("node_config", {}), (*TYPES, name, "node_config")
+    for name, kind in cluster.node_types.items():
+        config, path = kind["node_config"], (*TYPES, name, "node_config")
         yield from _shape(config, {"$ref": "Instance"}, schemas, path)
         yield from _elsewhere(config, cluster.provider.get("availability_zone"), path)
         if not config.get("networkInterfaces"):
@@ -60,7 +60,7 @@ def account_findings(cluster: ClusterFile) -> Iterator[Finding]:
         yield Finding(("provider",), f"Google does not let you in: {error}", remedy)
         return
     seen = set()
-    for name, kind in cluster.values["available_node_types"].items():
+    for name, kind in cluster.node_types.items():
         for network in _networks(kind["node_config"]):
             if network in seen:
                 continue

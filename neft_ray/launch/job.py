@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import requests
+
 import neft_ray
 from neft_ray.errors import bad_input
 from neft_ray.launch.copies import owner_there
@@ -30,7 +32,8 @@ def jobs(head: Head) -> Iterator[Any]:
     """Yield a client of the head's job server, through a tunnel.
 
     Raises:
-        UserError: If the head cannot be reached, or Ray does not run there or lets nobody in.
+        UserError: If the head cannot be reached, or Ray does not run there or lets nobody in; or
+            the connection breaks while it is used.
     """
     ask_with_token()
     from ray.exceptions import AuthenticationError
@@ -47,7 +50,11 @@ def jobs(head: Head) -> Iterator[Any]:
         except (ConnectionError, RuntimeError) as error:
             what = f"Ray's job server does not answer: {str(error).splitlines()[0]}"
             raise bad_input(head, what, "see `neft-ray doctor`, then `ray up` again") from error
-        yield client
+        try:
+            yield client
+        except requests.ConnectionError as error:
+            remedy = "what was submitted goes on: see neft-ray status and logs"
+            raise bad_input(head, "the connection to Ray's job server broke", remedy) from error
 
 
 def submit(client: Any, head: Head, submission: Submission) -> str:

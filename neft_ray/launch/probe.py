@@ -57,7 +57,10 @@ def _gpus() -> list[str]:
         return []
     query = ["nvidia-smi", "--query-gpu=driver_version,name", "--format=csv,noheader"]
     done = subprocess.run(query, capture_output=True, text=True)
-    return done.stdout.splitlines() if done.returncode == 0 else [f"broken: {done.stderr.strip()}"]
+    if done.returncode == 0:
+        return done.stdout.splitlines()
+    told = (done.stderr.strip() or done.stdout.strip()).splitlines()  # it complains on either
+    return [f"broken: {' '.join(told)}"]
 
 
 def _nccl() -> str | None:

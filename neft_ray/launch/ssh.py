@@ -14,12 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from neft_ray.config.cluster import ClusterFile
+from neft_ray.config.cluster import LOCAL, ClusterFile
 from neft_ray.errors import UserError, bad_input
 
 CONNECT_SECONDS = 15
-LOCAL = "local"
-"""Ray's name for a cluster of machines that are simply there."""
 _UNREACHED = 255
 """What ssh returns where it is ssh itself that failed."""
 

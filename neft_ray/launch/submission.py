@@ -22,7 +22,8 @@ SWEEP_FILE = "sweep.yaml"
 MAX_BYTES = 500 * 2**20
 """Of all files that travel: Ray keeps them in the head's memory."""
 PATH_KEYS = ("model.path", "data.train", "data.held_out")
-"""Settings that may name a file or a folder."""
+"""Settings that may name a file or a folder, beside the list `EXCLUDED`."""
+EXCLUDED = "data.exclude"
 
 
 @dataclass(frozen=True)
@@ -157,15 +158,22 @@ def hub_names(config: SweepConfig) -> list[str]:
     """Return the models and data sets that a sweep takes from the hub."""
     return [
         value
-        for key in PATH_KEYS
-        for value in sorted(str(value) for value in config.values_of(key) if value is not None)
+        for _, value in _named(config)
         if not (value.startswith(("builtin:", "/")) or Path(value).exists())
     ]
 
 
 def _relative_paths(config: SweepConfig) -> Iterator[tuple[str, Path]]:
+    for key, value in _named(config):
+        path = Path(value)
+        if not path.is_absolute() and path.exists():
+            yield key, path
+
+
+def _named(config: SweepConfig) -> Iterator[tuple[str, str]]:
+    """Yield what a sweep names that lies somewhere, each with its key."""
     for key in PATH_KEYS:
         for value in sorted(str(value) for value in config.values_of(key) if value is not None):
-            path = Path(value)
-            if not path.is_absolute() and path.exists():
-                yield key, path
+            yield key, value
+    for value in config.data.exclude:
+        yield EXCLUDED, value

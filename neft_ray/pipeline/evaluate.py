@@ -97,6 +97,7 @@ class Evaluation:
         if asked is None and (isinstance(first, Side) or isinstance(second, Side)):
             what = "a model has nothing to answer"
             raise bad_input("evaluate", what, "name a set with --on, such as alpaca_eval")
+        _refuse_one_name(first, second)
         if asked is not None and asked.kind == "ifeval":
             ifeval.check_ready(asked.rows)
         if self.config.engine == "vllm":
@@ -176,6 +177,15 @@ class Evaluation:
             self.view.progress(f"{judge.name} judges", num_done, num)
 
         return comparison.run(progress, self.config.judge.num_at_once)
+
+
+def _refuse_one_name(first: Subject, second: Subject | None) -> None:
+    """Refuse two models whose replies would lie in one folder and be taken for one another's."""
+    if not (isinstance(first, Side) and isinstance(second, Side)):
+        return
+    if first.label == second.label and first.model.path != second.model.path:
+        what = f"is the name of both {first.model.path} and {second.model.path}"
+        raise bad_input(first.label, what, "rename a folder: names tell models apart")
 
 
 def _name(subject: Subject, first: Subject) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from neft_ray.errors import bad_input
 from neft_ray.files import write_whole
 from neft_ray.report.compare import write_comparison
 from neft_ray.report.document import results_json
@@ -49,8 +51,14 @@ def compare_runs(runs: Sequence[RunDirectory], folder: Path) -> list[str]:
     """Write a page that compares runs into a folder; return what each found, a line each.
 
     Raises:
-        UserError: If a file of a run is damaged, or the page cannot be written.
+        UserError: If two runs have one name, a file of a run is damaged, or the page cannot be
+            written.
     """
+    names = Counter(run.name for run in runs)
+    for name, number in names.items():
+        if number > 1:
+            what, remedy = f"is the name of {number} of the runs", "rename the folder of one"
+            raise bad_input(name, what, f"{remedy}: names tell them apart")
     sweeps = [gather(run) for run in runs]
     write_comparison(sweeps, folder)
     return [f"{sweep.name}: {headline(sweep)}" for sweep in sweeps]

@@ -10,7 +10,7 @@ from typing import Any
 from neft_ray.files import write_whole
 from neft_ray.report import phrases
 from neft_ray.report.document import finite
-from neft_ray.report.figures import lifts_files
+from neft_ray.report.figures import VECTORS, lifts_files
 from neft_ray.report.figures.forest import forest_alt
 from neft_ray.report.lift import Difference
 from neft_ray.report.page import style, template
@@ -62,6 +62,8 @@ def write_comparison(sweeps: Sequence[Results], folder: Path) -> None:
     }
     for name, content in whole.items():
         write_whole(folder / name, content)
+    for old in {f"{PICTURE}.{kind}" for kind in ("png", *VECTORS)} - files.keys():
+        (folder / old).unlink(missing_ok=True)  # of an earlier comparison in this folder
 
 
 def _overview(sweep: Results) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def read_evaluations(run: RunDirectory) -> tuple[EvaluatedPair, ...]:
     for file in sorted((run.root / EVALUATIONS).glob(f"*/*/{COMPARISON_FILE}")):
         link = f"../{file.parent.relative_to(run.root).as_posix()}/{PAGE_FILE}"
         try:
-            found.append(EvaluatedPair(file.parent.parent.name, link, json.loads(file.read_text())))
+            content = json.loads(file.read_text("utf-8"))
+            found.append(EvaluatedPair(file.parent.parent.name, link, content))
         except ValueError as error:
             raise bad_input(file, f"is damaged ({error})", "run neft-ray evaluate again") from None
     return tuple(found)

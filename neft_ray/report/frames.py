@@ -11,9 +11,10 @@ from neft_ray.report.tables import evaluation_rows, lift_rows, measure_rows, tri
 def trials_frame(results: Results) -> pd.DataFrame:
     """Return a line per trial under its id: `tables.trial_row`, then every searched value.
 
-    Losses are in nats per supervised token.
+    Losses are in nats per supervised token. Empty before the first trial.
     """
-    return pd.DataFrame(trial_rows(results.trials)).set_index("trial")
+    frame = pd.DataFrame(trial_rows(results.trials))
+    return frame if frame.empty else frame.set_index("trial")
 
 
 def evaluations_frame(results: Results) -> pd.DataFrame:

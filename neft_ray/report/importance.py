@@ -9,6 +9,7 @@ from typing import Any
 from neft_ray.config.space import Choice, Domain, IntRange, LogUniform
 from neft_ray.report.arms import Arm
 from neft_ray.report.fidelity import common_fidelity
+from neft_ray.report.trials import Trial
 
 FEWEST_TRIALS = 10
 
@@ -26,14 +27,18 @@ class Importance:
 def importance_of(arm: Arm, space: Mapping[str, Domain]) -> Importance:
     """Return the importance of every setting that varies in an arm's search.
 
-    One that is drawn in some trials alone, by its `when`, is left out.
+    One that is drawn in some trials alone, by its `when`, is left out; so are trials outside of a
+    space that was narrowed since they ran.
 
     The evaluator is Optuna's fANOVA (Hutter et al., ICML 2014): a random forest of the loss over
     the space, whose variance is taken apart. Its random seed is fixed.
     """
-    found = common_fidelity(arm.trials, FEWEST_TRIALS)
+    inside = [trial for trial in arm.trials if _is_inside(trial, space)]
+    num_outside = len(arm.trials) - len(inside)
+    outside = f"; {num_outside} are outside of the space as it is now" if num_outside else ""
+    found = common_fidelity(inside, FEWEST_TRIALS)
     if len(found.points) < FEWEST_TRIALS:
-        return Importance({}, f"unknown: {found.too_few(FEWEST_TRIALS)}")
+        return Importance({}, f"unknown: {found.too_few(FEWEST_TRIALS)}{outside}")
     if len({loss for _, loss in found.points}) == 1:
         return Importance({}, "unknown: the losses of all trials are equal")
     drawn = [trial.record.values for trial, _ in found.points]
@@ -54,7 +59,12 @@ def importance_of(arm: Arm, space: Mapping[str, Domain]) -> Importance:
         study.add_trial(create_trial(params=params, distributions=kinds, value=loss))
     shares = get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
     ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
-    return Importance({key: float(share) for key, share in ordered}, found.text)
+    return Importance({key: float(share) for key, share in ordered}, found.text + outside)
+
+
+def _is_inside(trial: Trial, space: Mapping[str, Domain]) -> bool:
+    drawn = trial.record.values
+    return all(domain.listed(drawn[key]) for key, domain in space.items() if key in drawn)
 
 
 def _distribution(domain: Domain) -> Any:

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri, stdtrit
 
 Floats = NDArray[np.float64]
 HELPS, HURTS, NO_EVIDENCE = "helps", "hurts", "no evidence"
 NUM_RESAMPLES = 10_000
 _LEVELS = (0.025, 0.975)
-_NORMAL_QUANTILE = 1.959964
-_T_QUANTILES = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)
-"""Student's 97.5 % quantiles for 1 to 9 degrees of freedom."""
 _WEIGHTS_AT_ONCE = 4_000_000
 
 
@@ -143,11 +141,10 @@ def _row_weights(random: np.random.Generator, size: int, num_rows: int) -> Float
 
 def _widening(number: int) -> float:
     """Return what makes a bootstrap of `number` values as wide as Student's interval."""
-    return t_quantile(number - 1) / _NORMAL_QUANTILE * math.sqrt(number / (number - 1))
+    quantile = t_quantile(number - 1) / float(ndtri(_LEVELS[1]))
+    return quantile * math.sqrt(number / (number - 1))
 
 
 def t_quantile(freedom: int) -> float:
-    """Return Student's 97.5 % quantile (beyond the table by Cornish and Fisher, within 0.001)."""
-    if freedom <= len(_T_QUANTILES):
-        return _T_QUANTILES[freedom - 1]
-    return _NORMAL_QUANTILE + 2.3723 / freedom + 2.8225 / freedom**2 + 2.5556 / freedom**3
+    """Return Student's 97.5 % quantile."""
+    return float(stdtrit(freedom, _LEVELS[1]))

@@ -4,6 +4,7 @@ import json
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from botocore.stub import Stubber
 
 from neft_ray.config.cluster import load_cluster
@@ -131,6 +132,17 @@ def test_without_a_login_that_is_the_only_thing_told(filled, monkeypatch, tmp_pa
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     (line,) = told(filled)
     assert "AWS does not let you in: Unable to locate credentials" in line
+
+
+def test_what_you_may_not_look_at_is_told_in_one_line(filled, monkeypatch):
+    def refused(cluster, session):
+        told = {"Code": "UnauthorizedOperation", "Message": "You are not authorized"}
+        raise ClientError({"Error": told}, "DescribeSecurityGroups")
+
+    monkeypatch.setattr(checks, "_group", refused)
+    (line,) = told(filled)
+    assert "AWS does not say what the account has: " in line
+    assert "You are not authorized; let your own user describe" in line
 
 
 def quotas(file, **values):

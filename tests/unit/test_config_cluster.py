@@ -61,6 +61,8 @@ def test_storage_is_a_whole_path_or_a_bucket(tmp_path, storage):
         ("5001", "80", "7: metadata.neft_ray.mlflow.port: input should be greater than"),
         ("metadata:", "meta:", "1: metadata.neft_ray: missing; add `metadata:"),
         ("cluster_name: ours\n", "", "1: cluster_name: missing"),
+        ("head_ip: 10.0.0.1, ", "", "2: provider.head_ip: missing; see clusters/onprem.yaml"),
+        ("[10.0.0.2]", "", "2: provider.worker_ips: missing; see clusters/onprem.yaml"),
         ("type: local, ", "", "2: provider.type: missing; write aws, gcp or local"),
         ("auth: {", "auth: [", "3: not YAML"),
     ],

@@ -34,6 +34,16 @@ def test_a_text_does_not_steer_the_terminal():
     assert "␛[2J" in shown and "\x1b" not in shown
 
 
+def test_a_row_that_was_dropped_does_not_steer_it_either(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(json.dumps({"instruction": "\x1b[2Jgone \x9b2J", "output": ""}) + "\n")
+    done = CliRunner().invoke(
+        app, ["data", "inspect", "quickstart", "--dropped", "--set", f"data.train={rows}"]
+    )
+    assert "user: ␛[2Jgone ␛[2J" in done.output
+    assert not {"\x1b", "\x9b"} & set(done.output)
+
+
 def test_json_holds_counts_lengths_tokens_and_marks():
     told = json.loads(inspect("--json", "--rows", "2"))
     assert told["rows"] == {"select": 161, "report": 159, "train": 320}

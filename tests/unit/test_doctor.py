@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from neft_ray.launch import cluster_checks, doctor, probe
+from neft_ray.launch import aws, cluster_checks, doctor, gcp, probe
 from neft_ray.launch.ssh import Head
 from tests.unit.cluster_files import changed
 from tests.unit.cluster_files import told as told_of
@@ -77,6 +77,67 @@ def test_a_token_that_others_can_read_is_told(filled):
     (filled.parent / ".ray/auth_token").chmod(0o640)
     (line,) = told(filled)
     assert "~/.ray/auth_token can be read by others on this machine; chmod 600" in line
+
+
+CLOUD_FILES = {"aws": aws.key_findings, "gcp": gcp.key_findings}
+
+
+@pytest.mark.parametrize("cloud", CLOUD_FILES)
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        ("_spot: &", "_spot:\n  another: &", "_spot: None is not of type 'object'"),
+        (" node_config: &", " node_config:\n    node_confg: &", "node_config: None is not of type"),
+        ("available_node_types:", "available_node_type:", "available_node_types: missing; see"),
+    ],
+)
+def test_a_cloud_file_of_another_shape_is_told_and_not_stumbled_over(
+    tmp_path, cloud, old, new, text
+):
+    file = tmp_path / "cluster.yaml"
+    file.write_text(SHIPPED.with_name(f"{cloud}.yaml").read_text())
+    lines = told_of(changed(file, old, new), cluster_checks.file_findings, CLOUD_FILES[cloud])
+    assert any(text in line for line in lines), lines
+
+
+def test_mounts_that_are_no_section_are_told(filled):
+    changed(filled, "  ~/.ray/auth_token: ~/.ray/auth_token", "  [~/.ray/auth_token]")
+    (line,) = told(filled)
+    assert "file_mounts: ['~/.ray/auth_token'] is not of type 'object'" in line
+
+
+def test_a_profile_that_aws_does_not_know_is_no_login(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_PROFILE", "nobodys")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    file = SHIPPED.with_name("aws.yaml")
+    assert all("placeholder" in line for line in told_of(file, cluster_checks.file_findings))
+    assert told_of(file, aws.key_findings) == []
+    (line,) = told_of(file, aws.account_findings)
+    assert "AWS does not let you in: The config profile (nobodys) could not be found" in line
+
+
+def test_a_region_that_is_missing_is_told(tmp_path):
+    file = tmp_path / "aws.yaml"
+    file.write_text(SHIPPED.with_name("aws.yaml").read_text())
+    changed(file, "  region: us-east-1", "  # region: us-east-1")
+    (line,) = told_of(file, aws.key_findings)
+    assert "provider.region: missing; Ray needs it for AWS" in line
+
+
+def test_without_amazons_library_that_is_told(monkeypatch):
+    monkeypatch.setattr(aws, "find_spec", lambda name: None)
+    (line,) = told_of(SHIPPED.with_name("aws.yaml"), aws.key_findings)
+    assert "provider.type: needs boto3; pip install 'neft-ray[s3]'" in line
+
+
+def test_a_driver_that_complains_on_its_output_is_told(tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho NVIDIA-SMI has failed:\necho no driver\nexit 9\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    gpus = probe.probe("", "")["gpus"]
+    assert gpus == ["broken: NVIDIA-SMI has failed: no driver"]
+    assert "×" not in doctor._described(answer(gpus=gpus))
 
 
 def answer(**changes):

@@ -1,13 +1,14 @@
 """Replies on disk: gone on with after a kill, refused under other settings, measured."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from neft_ray.errors import StorageError, UserError
 from neft_ray.evaluate import ifeval
 from neft_ray.evaluate.measures import measured
-from neft_ray.evaluate.record import REPLIES_FILE, Record
+from neft_ray.evaluate.record import IDENTITY_FILE, REPLIES_FILE, Record
 from neft_ray.evaluate.sets import load_set
 from neft_ray.generate.replies import CUT, ENDED, NO_ROOM, Reply
 
@@ -40,12 +41,47 @@ def test_a_line_that_a_kill_cut_off_is_written_again(tmp_path):
 
 def test_replies_of_other_settings_are_never_mixed(tmp_path):
     Record(tmp_path, {"set": "x", "seed": 0}).add(REPLIES)
-    with pytest.raises(UserError, match=r"other settings: seed 0 → 1, top_p None → 0.5; .*overwri"):
+    with pytest.raises(UserError, match=r"seed 0 → 1, top_p None → 0.5; --set overwrite=true"):
         Record(tmp_path, {"set": "x", "seed": 1, "top_p": 0.5})
     assert len(Record(tmp_path, {"set": "x", "seed": 0}).replies()) == 2
     fresh = Record(tmp_path, {"set": "x", "seed": 1}, overwrite=True)
     assert fresh.replies() == {}
     assert Record(tmp_path, {"set": "x", "seed": 1}).replies() == {}
+
+
+@pytest.mark.parametrize("num_deleted", [1, 2])
+def test_an_overwriting_that_was_cut_leaves_no_replies_of_other_settings(
+    tmp_path, monkeypatch, num_deleted
+):
+    Record(tmp_path, {"seed": 0}).add(REPLIES)
+    (tmp_path / "measures.json").write_text("{}")
+    left = iter(range(num_deleted))
+    delete = Path.unlink
+
+    def cut(path, missing_ok=False):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        delete(path, missing_ok)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "unlink", cut)
+        Record(tmp_path, {"seed": 1}, overwrite=True)
+    with pytest.raises(UserError, match="seed 0 → 1"):
+        Record(tmp_path, {"seed": 1})
+    assert Record(tmp_path, {"seed": 1}, overwrite=True).replies() == {}
+
+
+def test_replies_of_several_workers_are_overwritten_too(tmp_path):
+    Record(tmp_path, {"seed": 0}).add(REPLIES)
+    (tmp_path / "ray").mkdir()  # Ray's own files lie there
+    assert Record(tmp_path, {"seed": 1}, overwrite=True).replies() == {}
+
+
+def test_settings_are_whole_or_told_to_be_damaged(tmp_path):
+    Record(tmp_path, {"seed": 0})
+    (tmp_path / IDENTITY_FILE).write_text("")
+    with pytest.raises(UserError, match=r"settings.json: is damaged .*delete the folder"):
+        Record(tmp_path, {"seed": 0})
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

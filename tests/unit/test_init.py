@@ -46,6 +46,16 @@ def test_the_format_is_known_by_the_rows(tmp_path, kind):
     assert make_plan(config, 100, 1000).arms
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("my sweep (1).yaml", "my-sweep-1"), ("_a.b_.yaml", "a.b"), ("ä.yaml", "sweep")],
+)
+def test_a_file_may_have_any_name(tmp_path, file, name):
+    data = rows_file(tmp_path, ROWS["text"])
+    assert init(tmp_path / file, "--model", "builtin:base", "--data", data).exit_code == 0
+    assert load_sweep(tmp_path / file).name == name
+
+
 def test_settings_follow_from_the_data(tmp_path):
     data = tmp_path / "rows.jsonl"
     shutil.copy(builtin_data("train"), data)

@@ -41,6 +41,16 @@ def test_runs_are_listed(storage):
     assert printed("ls", "--storage", storage / "none") == []
 
 
+def test_a_trial_that_waits_at_a_rung_has_not_ended(storage):
+    event = {"event": "report", "trial": 2, "step": 10, "metrics": {"select_loss": 3.9},
+             "decision": "pause", "time": 1.0}  # fmt: skip
+    with (storage / "one/journal.jsonl").open("a") as file:
+        file.write(json.dumps(event) + "\n")
+    (run,) = printed("ls", "--storage", storage)
+    assert (run["num_trials"], run["num_ended"]) == (3, 2)
+    assert printed("status", "one", "--storage", storage)["trials"][2]["status"] == "paused"
+
+
 def test_a_runs_trials_are_shown_and_no_loss_that_json_does_not_have(storage):
     found = printed("status", "one", "--storage", storage)
     assert found["run"] == "one" and len(found["trials"]) == 3

@@ -96,6 +96,15 @@ def test_probabilities_are_averaged_over_both_orders(tmp_path):
     assert row.orders_disagree
 
 
+def test_nothing_is_said_of_a_liking_for_length_where_all_are_equally_long(tmp_path):
+    rows = [tuple(Output(f"do {n}", word) for n in range(6)) for word in ("one", "two")]
+    pairs = pair_outputs(Outputs("ours", rows[0]), Outputs("theirs", rows[1]))
+    judge = local(lambda first, second: (0.0, 1.0 if second == "two" else -1.0))
+    said = " ".join(sentences(pairs, Comparison(pairs, judge, tmp_path / "verdicts.jsonl").run()))
+    assert "Length-controlled win rate: " in said
+    assert "tends to prefer" not in said
+
+
 def test_a_local_model_judges_by_its_logits(tmp_path):
     calls = []
     judge = local(lambda first, second: calls.append(threading.get_ident()) or (2.0, 0.0))
@@ -105,6 +114,18 @@ def test_a_local_model_judges_by_its_logits(tmp_path):
     assert local(lambda *_: (-2000.0, 0.0)).ask("do", "x", "y").preference == 1.0
     assert local(lambda *_: (0.0, -2000.0)).ask("do", "x", "y").preference == 0.0
     assert local(lambda *_: (math.nan, 0.0)).ask("do", "x", "y").problem == "unparsable"
+
+
+@pytest.mark.parametrize("text", ['[{"instruction": "x"}]', "my notes\nand more"])
+def test_a_file_of_something_else_stays_as_it_is(tmp_path, text):
+    file = tmp_path / "verdicts.jsonl"
+    file.write_text(text)
+    comparison = Comparison(pairing(1), local(by_length), file)
+    with pytest.raises(UserError, match=r"verdicts.jsonl:\d: is no verdict"):
+        comparison.cost()
+    with pytest.raises(UserError, match="is no verdict"):
+        comparison.run()
+    assert file.read_text() == text
 
 
 def test_a_local_model_is_asked_one_at_a_time(tmp_path):

@@ -1,8 +1,10 @@
 """A judge behind HTTP: what is asked, what is read from replies, what happens when it fails."""
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from email.utils import formatdate
+from threading import Barrier
 from time import time
 from types import SimpleNamespace
 
@@ -220,6 +222,20 @@ def test_a_server_that_refuses_probabilities_is_asked_without(server, judge):
     assert ["logprobs" in body for body in server.requests] == [True, False, False]
 
 
+def test_questions_on_their_way_are_asked_again_where_probabilities_are_refused(server, judge):
+    together = Barrier(4)
+
+    def refuse(handler):
+        together.wait(20)  # all have asked for probabilities before the first is refused
+        answers(400, {"error": {"message": "logprobs is not supported"}})(handler)
+
+    server.faults.extend([refuse] * 4)
+    with ThreadPoolExecutor(4) as threads:
+        verdicts = list(threads.map(lambda _: judge.ask(*QUESTION), range(4)))
+    assert [verdict.source for verdict in verdicts] == [WRITTEN] * 4
+    assert ["logprobs" in body for body in server.requests] == [True] * 4 + [False] * 4
+
+
 @pytest.mark.parametrize(
     ("url", "says"),
     [
@@ -241,6 +257,14 @@ def test_a_missing_key_is_told_before_anything_is_asked(monkeypatch):
     monkeypatch.delenv("OUR_KEY", raising=False)
     with pytest.raises(UserError, match=r"\$OUR_KEY: is not set"):
         EndpointJudge("https://host.com", "judge-1", "OUR_KEY")
+
+
+@pytest.mark.parametrize("end", ["\r", "\n", " ", "ä"])
+def test_a_key_that_no_request_can_carry_is_told_and_not_shown(monkeypatch, end):
+    monkeypatch.setenv("OUR_KEY", f"{KEY}{end}")
+    with pytest.raises(UserError, match=r"\$OUR_KEY: holds a blank, a line's end") as raised:
+        EndpointJudge("https://host.com", "judge-1", "OUR_KEY")
+    assert KEY not in str(raised.value)
 
 
 def test_the_key_is_in_nothing_that_is_shown_or_stored(judge):

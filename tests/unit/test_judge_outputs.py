@@ -5,7 +5,15 @@ import json
 import pytest
 
 from neft_ray.errors import UserError
-from neft_ray.judge import Output, Outputs, compare_texts, pair_outputs, read_outputs, write_outputs
+from neft_ray.judge import (
+    Output,
+    Outputs,
+    compare_texts,
+    load_prompt,
+    pair_outputs,
+    read_outputs,
+    write_outputs,
+)
 from neft_ray.judge.texts import figures_of
 
 ROW = {"dataset": "set", "instruction": "do", "output": "done", "generator": "model"}
@@ -24,6 +32,15 @@ def test_what_is_written_is_read_back(tmp_path):
     assert read_outputs(tmp_path / "outputs.json") == outputs
     content = json.loads((tmp_path / "outputs.json").read_text())
     assert content[0] == ROW | {"output": ""}
+
+
+def test_a_file_may_begin_as_windows_writes_it(tmp_path):
+    rows = [{"instruction": "do", "output": "ä\r\nb", "generator": "ours"}]
+    (tmp_path / "ours.json").write_bytes(json.dumps(rows).encode("utf-8-sig"))
+    assert read_outputs(tmp_path / "ours.json").rows == (Output("do", "ä\r\nb"),)
+    text = "{{ instruction }} {{ output_1 }} {{ output_2 }}"
+    (tmp_path / "mine.jinja").write_bytes(text.encode("utf-8-sig"))
+    assert load_prompt(tmp_path / "mine.jinja").render("do", "x", "y") == "do x y"
 
 
 def test_further_keys_are_passed_over_and_a_set_may_be_missing(tmp_path):

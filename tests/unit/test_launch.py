@@ -1,15 +1,33 @@
 """What travels to a cluster with a sweep, and what its head is told to run."""
 
 import shlex
+import subprocess
+import threading
+import time
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
+import requests
+from typer.testing import CliRunner
 
+from neft_ray.cli.app import app
+from neft_ray.cli.sweeps import quickstart_file
 from neft_ray.config.load import load_sweep
-from neft_ray.errors import UserError
+from neft_ray.errors import UserError, bad_input
 from neft_ray.launch import submission
-from neft_ray.launch.copies import bring
+from neft_ray.launch.copies import bring, find_there, kind_there
+from neft_ray.launch.job import jobs
 from neft_ray.launch.ssh import Head
 from tests.unit.config_files import FILE
+from tests.unit.report_runs import SyntheticRun
+
+CLUSTER = """\
+cluster_name: ours
+provider: {type: local, head_ip: 10.0.0.1, worker_ips: [10.0.0.2, 10.0.0.3]}
+auth: {ssh_user: me}
+metadata: {neft_ray: {storage: /shared}}
+"""
 
 
 @pytest.fixture
@@ -55,6 +73,14 @@ def test_every_value_that_is_searched_travels(here, tmp_path):
     }
 
 
+def test_what_is_kept_out_of_the_data_travels_too(here, tmp_path):
+    (here / "mine.jsonl").write_text("{}\n")
+    kept_out = config("data.exclude=[mine.jsonl, alpaca_eval]")
+    submission.pack(kept_out, tmp_path / "bundle")
+    assert (tmp_path / "bundle/mine.jsonl").is_file()
+    assert submission.hub_names(kept_out) == ["alpaca_eval"]
+
+
 def test_files_of_a_folder_above_are_refused(here, tmp_path):
     (here.parent / "above.jsonl").write_text("{}\n")
     with pytest.raises(UserError, match=r"data.train: .*above.jsonl lies outside"):
@@ -89,6 +115,124 @@ def test_a_head_that_is_not_there_is_told_in_one_line():
         Head("127.0.0.1", "nobody", proxy="false").tunnel(1),
     ):
         pass
+
+
+class HereAsHead:
+    """A head whose shell is this machine's."""
+
+    def run(self, command):
+        argv = ["bash", "-c", command]
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def test_runs_are_found_in_a_folder_of_any_name(tmp_path):
+    folder = tmp_path / 'it\'s my "own"'
+    head = HereAsHead()
+    with pytest.raises(UserError, match="no such run: one; runs there: none"):
+        find_there(None, head, f"{folder}/one")
+    (folder / "one").mkdir(parents=True)
+    (folder / "one/sweep.yaml").touch()
+    (folder / "one/manifest.json").write_text('{"kind": "train"}')
+    assert find_there(None, head, f"{folder}/one/") == f"{folder}/one"
+    assert kind_there(head, f"{folder}/one") == "train"
+
+
+def test_a_recipe_is_submitted_by_its_name(tmp_path, monkeypatch):
+    def compose(kind, file, *_):
+        raise bad_input(file, "was read", "")
+
+    file = tmp_path / "cluster.yaml"
+    file.write_text(CLUSTER)
+    monkeypatch.setattr(Head, "run", lambda *_: "")
+    monkeypatch.setattr("neft_ray.cli.remote.compose", compose)
+    done = CliRunner().invoke(app, ["submit", "quickstart", "--cluster", str(file)])
+    assert str(done.exception) == f"{quickstart_file()}: was read; "
+    done = CliRunner().invoke(app, ["submit", "--cluster", str(file)])
+    assert "no sweep file is given; name one, or give --resume" in str(done.exception)
+
+
+def test_a_copy_that_was_cut_is_brought_up_to_date_later(tmp_path, monkeypatch):
+    """A link that breaks in the middle of the first copy."""
+    there, head = tmp_path / "there/one", HereAsHead()
+    SyntheticRun(there).done()
+    cuts = iter([True, False])
+
+    def bring_half(root, target, without):
+        target.mkdir(parents=True, exist_ok=True)
+        (target / "sweep.yaml").write_text((there / "sweep.yaml").read_text())
+        if next(cuts):
+            raise bad_input("head", "cannot be reached", "try again")
+        (target / "manifest.json").write_text((there / "manifest.json").read_text())
+
+    monkeypatch.setattr(head, "bring", bring_half, raising=False)
+    cluster = SimpleNamespace(path="cluster.yaml")
+    with pytest.raises(UserError, match="cannot be reached"):
+        bring(cluster, head, str(there), tmp_path / "here")
+    assert bring(cluster, head, str(there), tmp_path / "here").name == "one"
+
+
+def test_a_link_that_breaks_while_a_job_is_followed_is_told_in_one_line(monkeypatch):
+    monkeypatch.setattr("ray.job_submission.JobSubmissionClient", lambda address: "client")
+    monkeypatch.setattr(Head, "tunnel", lambda head, port: nullcontext(1))
+    with (
+        pytest.raises(UserError, match=r"me@h: the connection .* broke; what was submitted goes"),
+        jobs(Head("h", "me")) as client,
+    ):
+        assert client == "client"
+        raise requests.ConnectionError("Connection aborted.")
+
+
+def test_one_machine_that_is_away_does_not_keep_the_others_up(tmp_path, monkeypatch):
+    file = tmp_path / "cluster.yaml"
+    file.write_text(CLUSTER)
+    asked = []
+
+    def run(node, command):
+        asked.append(node.address)
+        if node.address == "10.0.0.2":
+            raise bad_input(node, "cannot be reached", "is it on?")
+
+    monkeypatch.setattr(Head, "run", run)
+    monkeypatch.setattr(subprocess, "run", lambda argv: subprocess.CompletedProcess(argv, 0))
+    done = CliRunner().invoke(app, ["down", str(file), "--yes"])
+    assert asked == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    assert "nothing runs on 10.0.0.3" in done.output
+    assert str(done.exception) == "me@10.0.0.2: cannot be reached; is it on?"
+
+
+def test_what_goes_on_with_a_stopped_run_is_its_own_command(tmp_path, monkeypatch):
+    file = tmp_path / "cluster.yaml"
+    file.write_text(CLUSTER)
+    owners = iter(["17", ""])
+    told = {"flock": owners, "manifest.json": iter(['{"kind": "train"}'])}
+
+    def run(node, command):
+        return next((next(texts) for word, texts in told.items() if word in command), "")
+
+    monkeypatch.setattr(Head, "run", run)
+    monkeypatch.setattr("neft_ray.launch.copies.find_there", lambda *_: "/elsewhere/one")
+    done = CliRunner().invoke(app, ["stop", "/elsewhere/one", "--cluster", str(file)])
+    again = f"neft-ray submit --resume /elsewhere/one --cluster {file} --train"
+    assert done.output == f"one is stopped; go on with: {again}\n"
+
+
+def test_what_goes_on_with_a_stopped_run_here_is_its_own_command_too(tmp_path):
+    run = SyntheticRun(tmp_path / "one").done()
+    run.write_manifest(run.manifest | {"kind": "train"})
+    is_owned = threading.Event()
+
+    def drive():
+        with run.owned():
+            is_owned.set()
+            while not run.stop_file.exists():
+                time.sleep(0.01)
+
+    driver = threading.Thread(target=drive)
+    driver.start()
+    assert is_owned.wait(20)
+    done = CliRunner().invoke(app, ["stop", str(run.root)])
+    driver.join()
+    assert done.output == f"one is stopped; go on with: neft-ray train --resume {run.root}\n"
 
 
 def test_a_run_of_this_machine_is_never_overwritten_by_a_copy(tmp_path, monkeypatch):

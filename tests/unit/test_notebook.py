@@ -12,7 +12,7 @@ from neft_ray.report import gather
 from neft_ray.report.figures import draw_pictures
 from neft_ray.report.frames import evaluations_frame, lift_frame, measures_frame, trials_frame
 from tests.pages import ROOT
-from tests.unit.report_runs import run_with_controls, small_run
+from tests.unit.report_runs import SyntheticRun, run_with_controls, small_run
 
 sys.path.insert(0, str(ROOT / "tools"))
 from notebook import NOTEBOOK, run
@@ -61,3 +61,9 @@ def test_frames_of_a_run_without_finalists_are_empty_not_wrong(tmp_path):
     results = gather(small_run(tmp_path / "run", num_pairs=0))
     assert lift_frame(results).empty
     assert isinstance(trials_frame(results), pd.DataFrame)
+
+
+def test_frames_of_a_run_that_has_just_begun_are_empty(tmp_path):
+    results = gather(SyntheticRun(tmp_path / "run").done())
+    frames = (trials_frame, evaluations_frame, lift_frame, measures_frame)
+    assert [frame(results).empty for frame in frames] == [True] * 4

@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from neft_ray.cli.app import app
+from neft_ray.errors import UserError
 from neft_ray.report import compare_runs
-from tests.unit.report_runs import SyntheticRun, run_with_controls, small_run
+from tests.unit.report_runs import ALPHA, RATE, SPACE, SyntheticRun, run_with_controls, small_run
 
 FILES = {
     *("index.html", "comparison.json", "arms.csv", "lifts.csv"),
@@ -78,7 +79,32 @@ def test_without_any_lift_there_is_no_picture(tmp_path):
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         name for name in FILES if not name.endswith((".png", ".pdf", ".svg"))
     }
-    assert "Not measured" in (tmp_path / "out" / "index.html").read_text()
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "Not measured" in page
+    assert "lifts.pdf" not in page
+
+
+def test_no_picture_of_an_earlier_comparison_stays_beside_the_page(runs, tmp_path):
+    compare_runs(runs, tmp_path / "out")
+    compare_runs(runs[2:], tmp_path / "out")
+    assert not list((tmp_path / "out").glob("lifts.p*")) + list((tmp_path / "out").glob("*.svg"))
+
+
+def test_a_value_that_is_drawn_sometimes_is_told_as_such(tmp_path):
+    rate = {"loguniform": [1e-4, 1e-2], "when": {ALPHA: [5]}}
+    synthetic = SyntheticRun(tmp_path / "one", space=SPACE | {RATE: rate})
+    compare_runs([synthetic.done(), small_run(tmp_path / "other")], tmp_path / "out")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert (
+        f"{ALPHA}: choice 5, 10; {RATE}: loguniform 0.0001, 0.01 (where its “when” holds)</td>"
+        in page
+    )
+
+
+def test_runs_of_one_name_are_refused_for_none_could_be_told_apart(tmp_path):
+    runs = [small_run(tmp_path / place / "same") for place in ("here", "there")]
+    with pytest.raises(UserError, match="same: is the name of 2 of the runs; rename the folder"):
+        compare_runs(runs, tmp_path / "out")
 
 
 def report(*arguments):

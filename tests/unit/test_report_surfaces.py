@@ -66,6 +66,21 @@ def test_too_few_trials_have_no_importance(tmp_path):
     )
 
 
+def test_trials_outside_of_a_space_that_was_narrowed_since_are_left_out(tmp_path):
+    whole = results_of(tmp_path / "run", bowl)
+    narrow = SPACE | {ALPHA: {"uniform": [4.0, 12.0]}}
+    search = SEARCH | {"space": narrow}
+    found = results_of(tmp_path / "narrow", bowl, search=search).importance
+    num = sum(4 <= trial.alpha <= 12 for trial in whole.trials)
+    assert FEWEST_TRIALS <= num < 40
+    first = f"{num} trials by their lowest select loss in the first 40 steps"
+    assert found.basis == f"{first}; {40 - num} are outside of the space as it is now"
+    assert found.shares[ALPHA] < whole.importance.shares[ALPHA]
+    few = {"space": SPACE | {ALPHA: {"uniform": [8.0, 9.0]}}, "num_trials": 40}
+    found = results_of(tmp_path / "few", bowl, search=few).importance
+    assert "at least 10 are needed; " in found.basis
+
+
 def test_equal_losses_have_no_importance(tmp_path):
     found = results_of(tmp_path / "run", lambda *_: 3.0)
     assert found.importance.basis == "unknown: the losses of all trials are equal"

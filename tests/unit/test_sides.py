@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from neft_ray.config.evaluation import EvaluationConfig
 from neft_ray.errors import UserError
 from neft_ray.pipeline import sides
+from neft_ray.pipeline.evaluate import Evaluation, Request
 from neft_ray.pipeline.sides import find_side
 from neft_ray.train import stored
 from tests.unit.report_runs import SyntheticRun
@@ -85,3 +87,15 @@ def test_what_cannot_be_found_is_told(made, tmp_path):
         side(made, "two")
     with pytest.raises(UserError, match="no chat template; say how it was tuned: --set template="):
         find_side("builtin:base", tmp_path)
+
+
+def test_two_models_of_one_name_are_refused_before_either_answers(tmp_path):
+    folders = [tmp_path / name / "best_model" for name in ("one", "other")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+    request = Request(str(folders[0]), "builtin:tales", str(folders[1]), tmp_path)
+    config = EvaluationConfig(template="question")
+    with pytest.raises(UserError, match=r"best_model: is the name of both .*; rename a folder"):
+        Evaluation(request, config, None, None).run()
+    assert not list(tmp_path.glob("evaluation/**"))

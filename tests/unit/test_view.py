@@ -1,12 +1,15 @@
 """The live view: what it says of a trial's values."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from neft_ray.cli import main
-from neft_ray.cli.view import describe_values
+from neft_ray.cli.view import SweepView, describe_values
 from neft_ray.journal import TrialRecord
+from neft_ray.plan import make_plan
 from tests.unit.report_runs import SyntheticRun
 
 ALPHA, RATE = "noise.alpha", "optimizer.learning_rate"
@@ -53,3 +56,28 @@ def test_what_libraries_say_is_shown_as_it_is(tmp_path, monkeypatch, capsys):
         main()
     assert not ended.value.code
     assert reason in capsys.readouterr().out
+
+
+def test_the_view_is_drawn_while_trials_start(tmp_path):
+    made = SyntheticRun(tmp_path / "run")
+    made.trial()
+    plan = make_plan(made.config, 40, 1000)
+    console = Console(file=io.StringIO(), width=200)
+    view = SweepView(console, made.done(), made.config, plan)
+    numbers = iter(range(30))
+
+    class Starting(TrialRecord):
+        """A trial beside which the next one starts whenever somebody looks at it."""
+
+        def __getattribute__(self, name):
+            if name in ("phase", "ended", "best") and (number := next(numbers, None)) is not None:
+                record = Starting(number, "treatment", "search", {ALPHA: 5}, 0, 0.0, 40)
+                view.started(record, made.config.trial, tmp_path)
+            return super().__getattribute__(name)
+
+    first = Starting(99, "treatment", "search", {ALPHA: 5}, 0, 0.0, 40)
+    view.started(first, made.config.trial, tmp_path)
+    for _ in range(5):
+        console.print(view)
+    assert next(numbers, None) is None, "all have started"
+    assert "t099" in console.file.getvalue()

@@ -170,7 +170,7 @@ def _caption(results: Results, has_rates: bool) -> str:
 
 def _alt(arms: Sequence[Arm]) -> str:
     parts = [
-        f"{arm.name}: lowest at α = {best.alpha:g}, learning rate "
+        f"{arm.name}: best at α = {best.alpha:g}, learning rate "
         f"{value_text(best.learning_rate)}, with {best.best_select_loss:.3f}"
         for arm in arms
         if (best := arm.best)
