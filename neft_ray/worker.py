@@ -166,7 +166,8 @@ def _run_on(
                 return DIVERGED, f"the training loss or gradient is not finite at step {step}"
             if wrong := wrong_alpha(config.at(step)[0], metrics, step, last):
                 return FAILED, wrong
-            if step % training.eval_every_steps == 0 or step == last:
+            is_evaluated = step % training.eval_every_steps == 0 or step == last
+            if is_evaluated:
                 if reports.wait():
                     return STOPPED, ""
                 results, rows = evaluate(engine, data, config, order.with_report)
@@ -183,8 +184,8 @@ def _run_on(
                     return DIVERGED, f"the select loss is not finite at step {step}"
             elif reports.poll():
                 return STOPPED, ""
-            elif status := link.should_stop(engine):
-                if status == MOVED:
+            if step < last and (status := link.should_stop(engine)):
+                if status == MOVED and not is_evaluated:
                     reports.keep(State(step, config.config_hash, {}))
                 return status, WHY.get(status, "").format(step)
     return COMPLETED, ""
