@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from neft_ray.errors import StorageError, UserError
+from neft_ray.errors import Problem, StorageError, UserError
 from neft_ray.strategy.base import BackgroundEngine, Engine, together
 from neft_ray.train.contents import (
     STATE_FILE,
@@ -87,7 +87,12 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
     Returns:
         Its state, or None where there is none to go on from. Damaged ones are passed over with
         a warning.
+
+    Raises:
+        StorageError: If one could not be read to its end and there is none before it: some worker
+            may have its weights by then, and others those that the trial began with.
     """
+    begun: Path | None = None
     for step in reversed(steps_in(checkpoints)):
         folder = folder_of(checkpoints, step)
         with together(engine):
@@ -97,6 +102,7 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
                 problem = damage(folder, config_hash)
                 if problem := problem or altered(folder, engine.rank, engine.world):
                     raise UserError([problem])
+            begun = folder
             with together(engine):
                 engine.load(folder)
         except (OSError, UserError) as error:
@@ -110,6 +116,10 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
                     *(folder, state.num_workers, engine.world),
                 )
             return state
+    if begun is not None:
+        what = "could not be read to its end, and there is none before it"
+        remedy = "see the trial's log; delete it if it is to blame, then go on with --resume"
+        raise StorageError([Problem(str(begun), what, remedy)])
     return None
 
 

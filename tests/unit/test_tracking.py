@@ -203,7 +203,11 @@ def test_uris_that_are_no_server_or_database_are_refused_with_a_remedy(tmp_path,
 
 
 @pytest.mark.parametrize(
-    "uri", ["https://me:s3cret%21@host:5000/x", "postgresql+psycopg2://me:s3cret@host/db"]
+    "uri",
+    [
+        *("https://me:s3cret%21@host:5000/x", "postgresql+psycopg2://me:s3cret@host/db"),
+        "postgresql://host/db?user=me&password=s3cret%21",
+    ],
 )
 def test_passwords_are_never_shown(tmp_path, uri):
     address = Address.of(uri, tmp_path)
