@@ -222,8 +222,8 @@ def _in_folder(folder: Path) -> Iterator[Pushing]:
         with _log_to(folder / f"log-{_rank()}.txt"), Pushing(folder, own) as pushing:
             try:
                 yield pushing
-            except UserError:
-                logger.exception("the trial failed")
+            except Exception:
+                logger.exception("the trial failed here")
                 raise
 
 
