@@ -22,7 +22,7 @@ def reply_to(answering: Answering, prompts: Sequence[Prompt], device: str, send:
 
     Args:
         answering: What answers, and how.
-        prompts: Of all workers.
+        prompts: Of all workers; those of rank 0 count.
         device: Of this worker.
         send: Is given each batch. A reply may come twice, from two workers.
 
@@ -37,6 +37,9 @@ def reply_to(answering: Answering, prompts: Sequence[Prompt], device: str, send:
     num_workers = how.workers.least
     in_step = how.sharded and num_workers > 1
     ranks = build_shards(model, there, num_workers) if in_step else build_copy(model, there)
+    prompts = ranks.gather_over_ranks(list(prompts))[
+        0
+    ]  # another may have been told later, of fewer
     ends = end_tokens(ranks.plain.model, tokenizer)
     writer = Writer(ranks.plain, there, ends, how.decoding, in_step)
     batches = batches_of(prompts, how.batch_size, ranks.rank, ranks.world)

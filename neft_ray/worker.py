@@ -166,7 +166,8 @@ def _run_on(
                 return DIVERGED, f"the training loss or gradient is not finite at step {step}"
             if wrong := wrong_alpha(config.at(step)[0], metrics, step, last):
                 return FAILED, wrong
-            if step % training.eval_every_steps == 0 or step == last:
+            is_evaluated = step % training.eval_every_steps == 0 or step == last
+            if is_evaluated:
                 if reports.wait():
                     return STOPPED, ""
                 results, rows = evaluate(engine, data, config, order.with_report)
@@ -183,8 +184,8 @@ def _run_on(
                     return DIVERGED, f"the select loss is not finite at step {step}"
             elif reports.poll():
                 return STOPPED, ""
-            elif status := link.should_stop(engine):
-                if status == MOVED:
+            if step < last and (status := link.should_stop(engine)):
+                if status == MOVED and not is_evaluated:
                     reports.keep(State(step, config.config_hash, {}))
                 return status, WHY.get(status, "").format(step)
     return COMPLETED, ""
@@ -221,8 +222,8 @@ def _in_folder(folder: Path) -> Iterator[Pushing]:
         with _log_to(folder / f"log-{_rank()}.txt"), Pushing(folder, own) as pushing:
             try:
                 yield pushing
-            except UserError:
-                logger.exception("the trial failed")
+            except Exception:
+                logger.exception("the trial failed here")
                 raise
 
 

@@ -88,6 +88,11 @@ def bucket_of(path: Path) -> Bucket | None:
     return None
 
 
+def fills_own_copy(path: Path) -> bool:
+    """Tell whether this is a machine's first worker, where each machine has a copy of its own."""
+    return bucket_of(path) is not None and os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def pull(folder: Path, chosen: Chosen = lambda name: True) -> None:
     """Fetch what the bucket has of a folder and this machine has not, or not yet whole.
 

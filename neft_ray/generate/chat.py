@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from neft_ray.config.evaluation import REPETITION_PENALTY
+from neft_ray.config.evaluation import DecodingConfig
 from neft_ray.config.trial import ModelConfig
 from neft_ray.data.conversation import Turn
 from neft_ray.data.templates import Template
 from neft_ray.errors import bad_input
-from neft_ray.generate.decoding import context_of
+from neft_ray.generate.decoding import context_of, end_tokens, options_of
 from neft_ray.model import load_model, load_tokenizer
 
 
@@ -27,6 +27,7 @@ class Chat:
         self._model: Any = load_model(config)
         self._model.eval()
         self._model.config.use_cache = True
+        self._ends = end_tokens(self._model, self._tokenizer)
         self._template = Template(template, self._tokenizer)
 
     def answer(self, question: str, max_new_tokens: int, write: Callable[[str], object]) -> None:
@@ -64,7 +65,7 @@ class Chat:
             **encoded,
             streamer=Written(self._tokenizer, skip_prompt=True, skip_special_tokens=True),
             max_new_tokens=min(max_new_tokens, room),
-            do_sample=False,
-            repetition_penalty=REPETITION_PENALTY,
-            pad_token_id=self._tokenizer.eos_token_id,
+            eos_token_id=self._ends,
+            pad_token_id=self._ends[0],
+            **options_of(DecodingConfig()),
         )

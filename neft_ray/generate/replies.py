@@ -57,6 +57,8 @@ class Replying:
             found = [Reply(prompt.number, (), (), ()) for prompt in batch]
             for turn in range(num_questions):
                 asked = [row for row, prompt in enumerate(batch) if len(prompt.questions) > turn]
+                if not (asked or self.writer.in_step):
+                    break
                 for row in asked:
                     talks[row].append(batch[row].questions[turn])
                 # Who is in step writes even if it is asked nothing.

@@ -9,7 +9,7 @@ from neft_ray.config.evaluation import Answering
 from neft_ray.data.conversation import Turn
 from neft_ray.data.templates import Template
 from neft_ray.errors import bad_input
-from neft_ray.generate.replies import CUT, ENDED, Prompt, Reply, extended, tokens_of
+from neft_ray.generate.replies import CUT, ENDED, NO_ROOM, Prompt, Reply, extended, tokens_of
 from neft_ray.model import load_tokenizer, resolve_path
 
 
@@ -50,6 +50,7 @@ def reply_with_vllm(
         tensor_parallel_size=max(1, int(answering.replies.workers.gpus)),
         seed=decoding.seed,
     )
+    context = engine.llm_engine.model_config.max_model_len
     settings = SamplingParams(
         max_tokens=decoding.max_new_tokens,
         temperature=decoding.temperature,
@@ -59,17 +60,17 @@ def reply_with_vllm(
     replies = {prompt.number: Reply(prompt.number, (), (), ()) for prompt in prompts}
     for turn in range(max(len(prompt.questions) for prompt in prompts)):
         asked = [prompt for prompt in prompts if len(prompt.questions) > turn]
-        talks = [_talk(prompt, replies[prompt.number]) for prompt in asked]
-        given = [
-            TokensPrompt(prompt_token_ids=tokens_of(talk, template, tokenizer).tolist())
-            for talk in talks
-        ]
-        for prompt, output in zip(asked, engine.generate(given, settings), strict=True):
+        talks = [tokens_of(_talk(it, replies[it.number]), template, tokenizer) for it in asked]
+        fitting = [(it, talk) for it, talk in zip(asked, talks, strict=True) if len(talk) < context]
+        given = [TokensPrompt(prompt_token_ids=talk.tolist()) for _, talk in fitting]
+        outputs = engine.generate(given, settings) if given else []
+        found = {it.number: ("", 0, NO_ROOM) for it in asked}
+        for (prompt, _), output in zip(fitting, outputs, strict=True):
             written = output.outputs[0]
             end = ENDED if written.finish_reason == "stop" else CUT
             num = len(written.token_ids) - (end == ENDED)
-            reply = replies[prompt.number]
-            replies[prompt.number] = extended(reply, written.text.strip(), num, end)
+            found[prompt.number] = written.text.strip(), num, end
+        replies |= {number: extended(replies[number], *said) for number, said in found.items()}
     receive(list(replies.values()))
 
 

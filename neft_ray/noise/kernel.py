@@ -35,7 +35,8 @@ def add_noise(
     stretches_SC = torch.tensor(columns, dtype=torch.int64).to(x_E.device, non_blocking=True)
     # A stretch need not start at a multiple of 16 draws: it may touch one block more.
     most_blocks = max(-(-s.count // DRAWS_PER_BLOCK) for s in stretches) + 1
-    _add_noise[(len(stretches), triton.cdiv(most_blocks, BLOCKS.value))](
+    # The first dimension of a grid has room for any sequence, the others for 65,535 programs.
+    _add_noise[(triton.cdiv(most_blocks, BLOCKS.value), len(stretches))](
         x_E,
         stretches_SC,
         scale_S,
@@ -60,11 +61,11 @@ def _add_noise(
     IS_UNIFORM: tl.constexpr,
     DROPPED_BITS: tl.constexpr,
 ) -> None:
-    """Noise 16 · BLOCKS entries of one stretch; the grid is (stretch, group of blocks)."""
-    row = stretches + tl.program_id(0) * COLUMNS
+    """Noise 16 · BLOCKS entries of one stretch; the grid is (group of blocks, stretch)."""
+    row = stretches + tl.program_id(1) * COLUMNS
     begin, count, first = tl.load(row), tl.load(row + 1), tl.load(row + 2)
     key_0, key_1, rounding = tl.load(row + 3), tl.load(row + 4), tl.load(row + 5)
-    block = first // BLOCK_DRAWS + tl.program_id(1) * BLOCKS
+    block = first // BLOCK_DRAWS + tl.program_id(0) * BLOCKS
     blocks = block + tl.arange(0, BLOCKS)
     entry = block * BLOCK_DRAWS - first + tl.arange(0, BLOCKS * BLOCK_DRAWS)
     here = (entry >= 0) & (entry < count)
@@ -74,7 +75,7 @@ def _add_noise(
     else:
         unit = tl.load(values + draws + MIDDLE)
     old = tl.load(x + begin + entry, mask=here, other=0.0)
-    exact = unit * tl.load(scales + tl.program_id(0)) + old.to(tl.float32)
+    exact = unit * tl.load(scales + tl.program_id(1)) + old.to(tl.float32)
     if DROPPED_BITS > 0:
         if DROPPED_BITS == 13:  # float16: see STOCHASTIC
             exact = exact * 1.925929944387236e-34

@@ -129,6 +129,9 @@ def stand_in_for(config: SweepConfig) -> StandIn:
     for key, value in PLAIN.items():
         swaps.set(key, value)
     for key, most in MOST.items():
+        if key in ("sweep.scheduler.grace_steps", "sweep.scheduler.interval_steps"):
+            every = swaps.get("training.eval_every_steps")  # where trials can be cut
+            most = max(every, most // every * every)
         if (value := swaps.get(key)) is not None and value > most:
             swaps.set(key, most)
     for key in ("data.split.select_fraction", "data.split.report_fraction"):

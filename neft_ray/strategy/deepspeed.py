@@ -33,6 +33,7 @@ from neft_ray.strategy.zero_setup import (
     prepare_deepspeed,
     reduce_bucket_elements,
 )
+from neft_ray.working_copy import fills_own_copy
 
 __all__ = ["ZeroEngine", "build", "read_weights"]
 
@@ -124,9 +125,10 @@ class ZeroEngine(Ranks):
         groups = self._engine.optimizer.param_groups
         settings = [{k: v for k, v in group.items() if k != "params"} for group in groups]
         universal = folder.with_name(f".{folder.name}.universal")
+        converts = self.rank == 0 or fills_own_copy(folder)
         try:
             with together(self):
-                if self.rank == 0:
+                if converts:
                     shutil.rmtree(universal, ignore_errors=True)
                     to_universal(folder, universal)
             self._engine._config.load_universal_checkpoint = True
@@ -139,7 +141,7 @@ class ZeroEngine(Ranks):
                 state["step"] = state["step"].clone()
         finally:
             self._engine._config.load_universal_checkpoint = False
-            if self.rank == 0:
+            if converts:
                 shutil.rmtree(universal, ignore_errors=True)
 
     def _read(self, folder: Path) -> None:

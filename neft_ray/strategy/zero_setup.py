@@ -41,14 +41,15 @@ def prepare_deepspeed() -> None:
 
 @contextmanager
 def into_log() -> Iterator[None]:
-    """Send what DeepSpeed prints to the log."""
-    printed = io.StringIO()
+    """Keep what DeepSpeed prints off the terminal; it is in the log where something fails."""
+    printed, level = io.StringIO(), logging.WARNING
     try:
         with redirect_stdout(printed), redirect_stderr(printed):
             yield
+        level = logging.DEBUG
     finally:
         for line in printed.getvalue().splitlines():
-            logger.debug("deepspeed: %s", line)
+            logger.log(level, "deepspeed: %s", line)
 
 
 def reduce_bucket_elements(num_trained: int) -> int:

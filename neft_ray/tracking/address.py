@@ -63,11 +63,14 @@ class Address:
         return self.without_secrets(self.uri)
 
     def without_secrets(self, text: str) -> str:
-        """Return a text, such as an error, with user and password masked."""
-        user, _, _ = urlsplit(self.uri).netloc.rpartition("@")
+        """Return a text, such as an error, with user and passwords masked."""
+        parts = urlsplit(self.uri)
+        user, _, _ = parts.netloc.rpartition("@")
         _, _, password = user.partition(":")
-        for secret in filter(None, (user, password, unquote(password))):
-            text = text.replace(secret, "***")
+        options = (option.partition("=") for option in parts.query.split("&"))
+        others = [value for key, _, value in options if "password" in key.lower()]
+        for secret in filter(None, (user, password, *others)):
+            text = text.replace(secret, "***").replace(unquote(secret), "***")
         return text
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from neft_ray.files import write_whole
 
 CARD_FILE = "tracking.json"
 NOTE_TAG = "mlflow.note.content"
@@ -75,8 +76,10 @@ def describe(
         tags: Can be changed when the run goes on.
         dataset: Fixed, as the params.
         files: Artifacts, names of files in the folder.
+
+    Raises:
+        StorageError: If the disk is full or not writable.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     old = read_card(directory)
     key, start_ms = (old.key, old.start_ms) if old else (uuid.uuid4().hex, _now_ms())
     card = Card(key, name, params, tags, start_ms, dataset=dataset, files=tuple(files))
@@ -94,6 +97,7 @@ def finish(directory: Path, status: Status, tags: Mapping[str, str] | None = Non
 
     Raises:
         FileNotFoundError: If the folder was never described.
+        StorageError: If the disk is full or not writable.
     """
     card = read_card(directory)
     if card is None:
@@ -117,13 +121,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Replace a JSON file: whatever dies and whenever, it holds the old object or the new."""
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        file.write(json.dumps(value, ensure_ascii=False, indent=1).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    """Replace a JSON file: whatever dies and whenever, it holds the old object or the new.
+
+    Raises:
+        StorageError: If the disk is full or not writable.
+    """
+    write_whole(path, json.dumps(value, ensure_ascii=False, indent=1))
 
 
 def _now_ms() -> int:

@@ -7,7 +7,6 @@ the files that it wrote, and the list of them all goes last. Here only the newes
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from neft_ray.errors import StorageError, UserError
+from neft_ray.errors import Problem, StorageError, UserError
 from neft_ray.strategy.base import BackgroundEngine, Engine, together
 from neft_ray.train.contents import (
     STATE_FILE,
@@ -30,7 +29,7 @@ from neft_ray.train.contents import (
     seal,
 )
 from neft_ray.train.stored import folder_of, steps_in
-from neft_ray.working_copy import bucket_of, pull
+from neft_ray.working_copy import bucket_of, fills_own_copy, pull
 
 logger = logging.getLogger(__name__)
 
@@ -88,7 +87,12 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
     Returns:
         Its state, or None where there is none to go on from. Damaged ones are passed over with
         a warning.
+
+    Raises:
+        StorageError: If one could not be read to its end and there is none before it: some worker
+            may have its weights by then, and others those that the trial began with.
     """
+    begun: Path | None = None
     for step in reversed(steps_in(checkpoints)):
         folder = folder_of(checkpoints, step)
         with together(engine):
@@ -98,6 +102,7 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
                 problem = damage(folder, config_hash)
                 if problem := problem or altered(folder, engine.rank, engine.world):
                     raise UserError([problem])
+            begun = folder
             with together(engine):
                 engine.load(folder)
         except (OSError, UserError) as error:
@@ -111,6 +116,10 @@ def load_latest(engine: Engine, checkpoints: Path, config_hash: str) -> State | 
                     *(folder, state.num_workers, engine.world),
                 )
             return state
+    if begun is not None:
+        what = "could not be read to its end, and there is none before it"
+        remedy = "see the trial's log; delete it if it is to blame, then go on with --resume"
+        raise StorageError([Problem(str(begun), what, remedy)])
     return None
 
 
@@ -131,15 +140,10 @@ def _partial(engine: Engine, checkpoints: Path, state: State) -> Iterator[Path]:
     """Make the folder in which a checkpoint grows."""
     with _storage_told(checkpoints, state) as partial:
         with together(engine):
-            if engine.rank == 0 or _has_own_copy(partial):
+            if engine.rank == 0 or fills_own_copy(partial):
                 shutil.rmtree(partial, ignore_errors=True)
                 partial.mkdir(parents=True)
         yield partial
-
-
-def _has_own_copy(path: Path) -> bool:
-    """Tell whether this is a machine's first worker, where each machine has a folder of its own."""
-    return bucket_of(path) is not None and os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _write(write: Callable[[], list[Path]], partial: Path) -> Notes:
@@ -169,11 +173,11 @@ def _publish(engine: Engine, partial: Path, state: State, notes: Notes) -> None:
         if engine.rank == 0:
             state = replace(state, num_workers=engine.world)
             _send(partial, [*seal(partial, state, whole), STATE_FILE])
-        if engine.rank == 0 or _has_own_copy(partial):
+        if engine.rank == 0 or fills_own_copy(partial):
             final = folder_of(partial.parent, state.step)
             shutil.rmtree(final, ignore_errors=True)
             partial.rename(final)
-    if _has_own_copy(partial):  # the others are in the bucket
+    if fills_own_copy(partial):  # the others are in the bucket
         for other in partial.parent.glob("step-*"):
             if other != final:
                 shutil.rmtree(other, ignore_errors=True)

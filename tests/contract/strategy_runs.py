@@ -6,6 +6,7 @@ them anew is most of what a process costs.
 
 import multiprocessing
 import os
+import shutil
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -19,9 +20,10 @@ from neft_ray.generate import answer_rows
 from neft_ray.model import head
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
-from neft_ray.train import checkpoint
+from neft_ray.train import checkpoint, stored
 from neft_ray.train.loop import step_order
 from neft_ray.train.metrics import evaluate
+from neft_ray.working_copy import MARKER
 from tests.unit.trial_runs import random_data, run_steps, small_config
 
 CPU = torch.device("cpu")
@@ -119,11 +121,27 @@ def one_worker(folder, kind):
 
 def two_workers_again(folder, kind):
     """Goes on from the checkpoints of two, and from those of one; by number and case."""
-    return {
+    found = {
         (world, case): resumed(folder, kind, case, world, STEPS)
         for case in RESUMED
         for world in (1, 2)
     }
+    return found | {"apart": apart(folder, kind, "whole", 1, PART)}
+
+
+def apart(folder, kind, case, world, step):
+    """Goes on where each worker is a machine's first, with a copy of its own of a bucket."""
+    copy = Path(folder) / f"machine {distributed.get_rank()}"
+    source = stored.folder_of(checkpoints(folder, kind, case, world), step)
+    there = Path(shutil.copytree(source, copy / source.name))
+    (copy / MARKER).write_text("s3://of-no-matter")
+    os.environ["LOCAL_RANK"] = "0"
+    config = configured(kind, case)
+    engine = build_engine(config, BaseModels(), CPU)
+    engine.load(there)
+    curve = run_steps(engine, DATA, config, step, STEPS)
+    engine.close()
+    return curve, sorted(os.listdir(copy))
 
 
 def resumed(folder, kind, case, world, until):

@@ -131,6 +131,13 @@ def test_one_worker_goes_on_from_two_and_two_from_one(runs, case):
         assert_same_curve(found[1, case]["curve"], uninterrupted[PART:STEPS])
 
 
+def test_machines_with_copies_of_their_own_go_on_from_another_number_of_workers(runs):
+    for found in runs.again:
+        curve, left = found["apart"]
+        assert curve == found[1, "whole"]["curve"]
+        assert left == [".bucket", f"step-{PART:06d}"]
+
+
 @pytest.mark.parametrize("case", RESUMED)
 def test_a_checkpoint_gives_a_whole_model_without_workers(runs, case):
     config = configured(runs.kind, case)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from neft_ray.config.trial import ModelConfig
-from neft_ray.errors import UserError
+from neft_ray.errors import StorageError, UserError
 from neft_ray.export import _tuned_model
 from neft_ray.generate import Chat
 from neft_ray.model import load_model, load_tokenizer
@@ -67,8 +67,13 @@ def go_on(folder, kind):
     found = {}
     places = [*sorted(Path(folder, "attacks").iterdir()), checkpoints(folder, kind, CASE, 2)]
     for place in places:
-        state = checkpoint.load_latest(engine, place, config.config_hash)
-        found[place.name] = state and state.step, " ".join(said)
+        step, halted = None, False
+        try:
+            if (state := checkpoint.load_latest(engine, place, config.config_hash)) is not None:
+                step = state.step
+        except StorageError:
+            halted = True
+        found[place.name] = step, " ".join(said), halted
         said.clear()
     engine.close()
     return found
@@ -80,10 +85,12 @@ def test_a_trial_passes_over_it_and_says_which_file(attacked, world):
     ranks = run_group(go_on, world, attacked.folder, attacked.kind)
     assert os.listdir(attacked.markers) == []
     for found in ranks:
-        step, said = found.pop(checkpoints(attacked.folder, attacked.kind, CASE, 2).name)
+        step, said, _ = found.pop(checkpoints(attacked.folder, attacked.kind, CASE, 2).name)
         assert step == STEP, said
     for attack in attacked.attacks:
         assert [found[attack][0] for found in ranks] == [None] * world, attack
+        halts = attack.split()[0] != STATE_FILE  # its tensors were begun to be read
+        assert [found[attack][2] for found in ranks] == [halts] * world, attack
         told = [found[attack][1] for found in ranks]
         assert all("passed over" in said for said in told)
         told = [said for said in told if "another worker failed" not in said]

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from neft_ray.noise import DISTRIBUTIONS, EmbeddingNoise, Segments
+from neft_ray.noise import DISTRIBUTIONS, EmbeddingNoise, Key, Segments
+from neft_ray.noise.add import add_noise, unit_noise
+from neft_ray.noise.stretch import Stretch
 from tests.unit.test_noise_kernel import compare
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
@@ -34,6 +36,15 @@ def test_hook_gives_the_same_embeddings_on_gpu_and_cpu(distribution, dtype):
     on_cpu, _ = noised("cpu", dtype, distribution=distribution)
     assert torch.equal(on_gpu.cpu(), on_cpu)
     assert noise.pop_metrics()["noise_alpha_measured"] == pytest.approx(5, rel=0.01)
+
+
+def test_the_end_of_a_long_sequence_is_noised_too():
+    count, last = 32_768 * 4096, 2048
+    words = Key(1, 2, 3).words
+    x_E = torch.zeros(count, device="cuda")
+    add_noise(x_E, [Stretch(0, count, 0, words, 1)], torch.ones(1, device="cuda"), "uniform")
+    end = Stretch(count - last, last, count - last, words, 1)
+    assert x_E[-last:].cpu().equal(unit_noise(end, last, "uniform", torch.device("cpu")))
 
 
 def test_hook_takes_one_kernel_and_no_tensor_of_memory():

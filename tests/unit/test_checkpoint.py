@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from neft_ray.errors import StorageError
+from neft_ray.errors import StorageError, bad_input
 from neft_ray.strategy.ddp import OPTIMIZER_FILE, WEIGHTS_FILE
 from neft_ray.train import checkpoint, stored
 from neft_ray.train.checkpoint import State, load_latest
@@ -117,6 +117,24 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(tmp_path, caplog, da
         assert load_latest(engine, tmp_path, HASH).step == 1
     assert str(folder_of(tmp_path, 2)) in caplog.text
     assert_same_weights(weights(engine), by_step[1])
+
+
+def test_a_trial_does_not_begin_anew_with_weights_that_were_read_in_part(tmp_path, monkeypatch):
+    _, by_step = saved(tmp_path, 1, 2)
+    engine = build_engine(CONFIG)
+    sound = engine.load
+
+    def out_of_memory(folder):
+        if folder == folder_of(tmp_path, 2):
+            raise bad_input(folder, "CUDA out of memory", "")
+        sound(folder)
+
+    monkeypatch.setattr(engine, "load", out_of_memory)
+    assert load_latest(engine, tmp_path, HASH).step == 1
+    assert_same_weights(weights(engine), by_step[1])
+    stored.delete(tmp_path, 1)
+    with pytest.raises(StorageError, match=r"step-000002: could not be read to its end"):
+        load_latest(engine, tmp_path, HASH)
 
 
 @pytest.mark.parametrize("size", [0, 1000, 10**7])

@@ -1,6 +1,6 @@
 """A file is there whole, as it was or as it is to be."""
 
-from pathlib import Path
+import os
 
 import pytest
 
@@ -20,12 +20,10 @@ def test_until_the_new_one_is_whole_the_old_one_stays(tmp_path, monkeypatch):
     file = tmp_path / "a.txt"
     write_whole(file, "old")
 
-    def die(path, data):
-        with path.open("wb") as opened:
-            opened.write(data[:1])
+    def die(number):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_bytes", die)
+    monkeypatch.setattr(os, "fsync", die)
     with pytest.raises(KeyboardInterrupt):
         write_whole(file, "new")
     assert file.read_text() == "old"

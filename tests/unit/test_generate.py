@@ -52,13 +52,21 @@ def test_questions_stand_alone(chat):
     assert "".join(pieces_of(chat, "Who sold the lamp?", 20)) == first
 
 
+def test_the_files_of_a_model_say_neither_how_an_answer_is_searched_nor_that_it_never_ends(chat):
+    expected = pieces_of(chat, "Who sold the lamp?", 200)
+    other = Chat(ModelConfig(path=str(BASE)), "question")
+    theirs = {"eos_token_id": None, "num_beams": 2, "do_sample": True, "temperature": 9.0}
+    other._model.generation_config.update(**theirs)
+    assert pieces_of(other, "Who sold the lamp?", 200) == expected
+
+
 def test_an_answer_ends_at_the_length_asked_for_or_at_the_end_of_the_context(
     chat, tokenizer, monkeypatch
 ):
     def num_tokens(text) -> int:
         return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    monkeypatch.setattr(chat._model.generation_config, "eos_token_id", None)  # it would never end
+    monkeypatch.setattr(chat, "_ends", [tokenizer.pad_token_id])  # it would never end
     assert 3 <= num_tokens("".join(pieces_of(chat, "Why?", 5))) <= 7
     question = " ".join(["lamp"] * 75)
     room = 256 - len(tokenizer(f"Question: {question}\nAnswer:")["input_ids"])

@@ -47,3 +47,23 @@ def test_interpreted_kernel_is_bitwise_the_plain_computation():
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+class Launches:
+    """Stands for the kernel, and notes on which grid it is launched."""
+
+    def __getitem__(self, grid):
+        self.grid = grid
+        return lambda *given, **options: None
+
+
+def test_a_long_sequence_of_a_wide_model_fits_into_the_grid(monkeypatch):
+    pytest.importorskip("triton", reason="triton is not installed: pip install triton")
+    from neft_ray.noise import kernel
+
+    monkeypatch.setattr(kernel, "_add_noise", launches := Launches())
+    stretch = Stretch(0, 32_768 * 4096, 0, WORDS[0], 1)
+    kernel.add_noise(torch.zeros(0), [stretch], SCALES[:1], "uniform")
+    first, *others = launches.grid
+    assert first < 2**31 and max(others) < 2**16, "what CUDA allows"
+    assert first * 2048 > stretch.count

@@ -127,6 +127,12 @@ def test_in_step_all_write_equally_often_whatever_they_are_asked(echo, tokenizer
     ]  # fmt: skip
 
 
+def test_nothing_is_written_for_a_batch_that_is_asked_no_more(echo):
+    replies = list(echo.replying.replies(iter([PROMPTS[:1], PROMPTS[1:]]), 5))
+    assert [len(rows) for rows, _ in echo.given] == [1, 2]
+    assert [[len(reply.texts) for reply in batch] for batch in replies] == [[1], [1, 1]]
+
+
 def test_a_second_question_comes_after_the_reply_to_the_first(echo, tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer, "chat_template", TWO_TURNS, raising=False)
     talking = replace(echo.replying, template=Template("chat", tokenizer))

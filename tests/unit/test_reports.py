@@ -98,9 +98,12 @@ def test_a_trial_that_ends_while_a_save_is_pending_loses_nothing(tmp_path, disk,
 
 
 @pytest.mark.parametrize("config", [trial_config(), CONFIG], ids=["waits", "goes on"])
-@pytest.mark.parametrize(("at", "kept", "to_come"), [(1, [1], [3, 6, 9]), (4, [3, 4], [6, 9])])
+@pytest.mark.parametrize(
+    ("at", "kept", "told", "to_come"),
+    [(1, [1], [], [3, 6, 9]), (4, [3, 4], [3], [6, 9]), (3, [3], [3], [3, 6, 9])],
+)
 def test_a_trial_that_leaves_its_machine_goes_on_from_that_very_step(
-    tmp_path, config, at, kept, to_come
+    tmp_path, config, at, kept, told, to_come
 ):
     def leave(step, engine):
         return MOVED if step == at else ""
@@ -109,10 +112,23 @@ def test_a_trial_that_leaves_its_machine_goes_on_from_that_very_step(
     status, reason, events = run_trial(tmp_path / "trial", config, act=leave)
     assert (status, reason) == (MOVED, f"its machine is taken away after step {at}")
     assert stored.steps_in(tmp_path / "trial" / "checkpoints") == kept
-    assert [step for step, _ in reports(events)] == kept[:-1], "what was pending is reported"
+    assert [step for step, _ in reports(events)] == told, "what was pending is reported"
     status, _, events = run_trial(tmp_path / "trial", config)
     assert (status, [step for step, _ in reports(events)]) == (COMPLETED, to_come)
     assert curve(tmp_path / "trial") == curve(tmp_path / "undisturbed"), "nothing trained twice"
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("wish", [CANCELLED, MOVED])
+def test_a_trial_that_is_evaluated_at_every_step_hears_what_it_is_asked(tmp_path, background, wish):
+    config = trial_config(
+        {"training.eval_every_steps": 1, "training.async_checkpoints": background}
+    )
+    status, reason, events = run_trial(
+        tmp_path / "trial", config, act=lambda step, engine: wish if step == 2 else ""
+    )
+    assert (status, reason[-6:]) == (wish, "step 2")
+    assert [step for step, _ in reports(events)] == [1, 2]
 
 
 def test_the_answer_to_a_late_report_stops_the_trial(tmp_path, disk):

@@ -92,6 +92,14 @@ def test_lengths_that_are_searched_are_fewer(tmp_path):
     assert any(swap.startswith("sweep.space.training.epochs") for swap in made.swaps)
 
 
+@pytest.mark.parametrize(("every", "grace", "small"), [(3, 6, 3), (2, 6, 4), (7, 14, 4)])
+def test_trials_are_still_cut_where_they_are_evaluated(tmp_path, every, grace, small):
+    scheduler = f"sweep.scheduler={{kind: asha, grace_steps: {grace}}}"
+    options = (f"training.eval_every_steps={every}", scheduler)
+    made = stand_in_for(recipe("paper/llama1-7b-alpaca", tmp_path, *options)).config
+    assert made.sweep.scheduler.grace_steps == small
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

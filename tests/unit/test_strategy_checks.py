@@ -1,5 +1,8 @@
 """What a strategy needs of the machine and the model is asked for before training."""
 
+import logging
+from contextlib import suppress
+
 import pytest
 import torch
 from deepspeed.comm.torch import build_shm_op
@@ -13,7 +16,7 @@ from neft_ray.strategy import checks
 from neft_ray.strategy.base import trained
 from neft_ray.strategy.models import BaseModels
 from neft_ray.strategy.registry import build_engine
-from neft_ray.strategy.zero_setup import quiet_deepspeed
+from neft_ray.strategy.zero_setup import into_log, quiet_deepspeed
 from tests.unit.config_files import FILE, changed
 from tests.unit.trial_runs import small_config
 
@@ -89,6 +92,16 @@ def test_the_switch_that_spares_the_compiler_is_still_there():
     was, switches["deepspeed_shm_comm"] = switches["deepspeed_shm_comm"], False
     assert build_shm_op() is None
     switches["deepspeed_shm_comm"] = was
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_deepspeed_prints_is_in_the_log_where_it_fails(caplog, capsys, fails):
+    with suppress(OSError), caplog.at_level(logging.INFO, "neft_ray"), into_log():
+        print("libaio is missing")
+        if fails:
+            raise OSError
+    assert ("deepspeed: libaio is missing" in caplog.text) == fails
+    assert capsys.readouterr().out == ""
 
 
 NVME_FILE = changed(

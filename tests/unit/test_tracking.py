@@ -1,6 +1,5 @@
 """Points, cards and addresses: everything of tracking that needs no MLflow."""
 
-import json
 import math
 import os
 import pickle
@@ -11,9 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from neft_ray.errors import UserError
+from neft_ray.errors import StorageError, UserError
 from neft_ray.tracking.address import Address, ui_command
-from neft_ray.tracking.cards import CARD_FILE, describe, finish, read_card
+from neft_ray.tracking.cards import describe, finish, read_card
 from neft_ray.tracking.points import MetricsLog, read_points
 
 
@@ -175,10 +174,11 @@ def test_a_run_that_goes_on_keeps_its_key_and_start(tmp_path):
 
 
 def test_a_card_is_replaced_all_or_nothing(tmp_path):
-    describe(tmp_path, "t001", {}, {})
-    (tmp_path / "tracking.partial").write_text("{")
-    assert read_card(tmp_path).name == "t001"
-    assert json.loads((tmp_path / CARD_FILE).read_text())["status"] == "RUNNING"
+    with full_disk(tmp_path / "disk", 8192) as disk:
+        card = describe(disk, "t001", {}, {})
+        with pytest.raises(StorageError, match=r"tracking\.json: cannot be written: disk full"):
+            finish(disk, "FAILED", {"reason": "x" * 10_000})
+        assert read_card(disk) == card
 
 
 def test_a_folder_without_a_card_cannot_be_finished(tmp_path):
@@ -203,7 +203,11 @@ def test_uris_that_are_no_server_or_database_are_refused_with_a_remedy(tmp_path,
 
 
 @pytest.mark.parametrize(
-    "uri", ["https://me:s3cret%21@host:5000/x", "postgresql+psycopg2://me:s3cret@host/db"]
+    "uri",
+    [
+        *("https://me:s3cret%21@host:5000/x", "postgresql+psycopg2://me:s3cret@host/db"),
+        "postgresql://host/db?user=me&password=s3cret%21",
+    ],
 )
 def test_passwords_are_never_shown(tmp_path, uri):
     address = Address.of(uri, tmp_path)

@@ -2,7 +2,7 @@
 
 import sys
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -10,7 +10,7 @@ from neft_ray.config.evaluation import Answering, ReplyConfig
 from neft_ray.config.trial import ModelConfig
 from neft_ray.data.conversation import Turn
 from neft_ray.generate import vllm_engine
-from neft_ray.generate.replies import CUT, ENDED, Prompt, Reply
+from neft_ray.generate.replies import CUT, ENDED, NO_ROOM, Prompt, Reply
 
 HOW = ReplyConfig.model_validate(
     {"engine": "vllm", "workers": {"num": 1, "gpus": 2.0},
@@ -35,8 +35,11 @@ class Fake:
         class LLM:
             def __init__(self, **settings):
                 fake.settings = settings
+                self.llm_engine = SimpleNamespace(model_config=SimpleNamespace(max_model_len=256))
 
             def generate(self, prompts, sampling):
+                if any(len(prompt["prompt_token_ids"]) >= 256 for prompt in prompts):
+                    raise ValueError("longer than the maximum model length")
                 fake.given.append(prompts)
                 return [Output(number) for number, _ in enumerate(prompts)]
 
@@ -86,3 +89,12 @@ def test_a_second_question_follows_the_reply_to_the_first(vllm, tokenizer):
     second = tokenizer.decode(vllm.given[1][0]["prompt_token_ids"])
     assert "One?" in second and "reply 0" in second and second.endswith("Two?\nAnswer:")
     assert [len(reply.texts) for reply in found] == [2, 1]
+
+
+def test_a_prompt_that_fills_the_context_does_not_cost_the_others_their_replies(vllm):
+    long = Prompt(0, (Turn("user", " ".join(["lamp"] * 400)),))
+    found: list[Reply] = []
+    vllm_engine.reply_with_vllm(ANSWERING, [long, Prompt(1, (Turn("user", "?"),))], found.extend)
+    assert found == [Reply(0, ("",), (0,), (NO_ROOM,)), Reply(1, ("reply 0",), (2,), (ENDED,))]
+    vllm_engine.reply_with_vllm(ANSWERING, [long], found.extend)
+    assert found[-1].ends == (NO_ROOM,)

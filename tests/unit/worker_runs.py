@@ -34,22 +34,22 @@ class Link:
     """Answers a worker, and notes what it said and how many checkpoints there were then.
 
     Reports of steps in `stops` are answered with a stop. `act(step, engine)` is called after each
-    step that is not evaluated; where it returns true, the worker is asked to stop, and where it
-    returns `cancelled`, to stop for good.
+    step but the last; where it returns true, the worker is asked to stop, and where it returns
+    `cancelled`, to stop for good. Among the events are steps that are not evaluated.
     """
 
     def __init__(self, folder, stops=(), act=lambda step, engine: False):
-        self.events, self.step = [], 0
         self._checkpoints, self._stops, self._act = Path(folder) / "checkpoints", stops, act
+        self.events, self.step = [], max(stored.steps_in(self._checkpoints), default=0)
 
     def report(self, engine, number, state):
-        self.step = max(self.step, state.step)
         self.events.append(("report", state.step, stored.steps_in(self._checkpoints)))
         return state.step in self._stops
 
     def should_stop(self, engine):
-        self.step += 2 if (self.step + 1) % EVERY == 0 else 1
-        self.events.append(("step", self.step))
+        self.step += 1
+        if self.step % EVERY:
+            self.events.append(("step", self.step))
         wish = self._act(self.step, engine)
         return wish if isinstance(wish, str) else STOPPED if wish else ""
 
