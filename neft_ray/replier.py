@@ -37,9 +37,8 @@ def reply_to(answering: Answering, prompts: Sequence[Prompt], device: str, send:
     num_workers = how.workers.least
     in_step = how.sharded and num_workers > 1
     ranks = build_shards(model, there, num_workers) if in_step else build_copy(model, there)
-    prompts = ranks.gather_over_ranks(list(prompts))[
-        0
-    ]  # another may have been told later, of fewer
+    # Another worker may have been told later, of fewer.
+    prompts = ranks.gather_over_ranks(list(prompts))[0]
     ends = end_tokens(ranks.plain.model, tokenizer)
     writer = Writer(ranks.plain, there, ends, how.decoding, in_step)
     batches = batches_of(prompts, how.batch_size, ranks.rank, ranks.world)
