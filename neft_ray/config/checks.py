@@ -13,6 +13,7 @@ from neft_ray.config.arm_checks import (
     ARMS,
     CONTROLS,
     arm_names,
+    changes_beside_arms,
     control_arms,
     control_beside_space,
     control_in_space,
@@ -129,10 +130,15 @@ def _budget(config: SweepConfig) -> Iterator[Finding]:
     if budget.gpu_hours is not None and not gpus:
         what, remedy = "no GPU is used: workers.gpus is 0", "write budget.hours instead"
         yield Finding(("sweep", "budget", "gpu_hours"), what, remedy)
-    if price.instance is not None and not gpus:
-        what = "is priced by its GPUs, and workers.gpus is 0"
+    if price.of_a_gpu_hour is not None and not gpus:
+        key = "dollars_per_gpu_hour" if price.instance is None else "instance"
+        what = "is the price of GPUs, and workers.gpus is 0"
         remedy = "give the workers GPUs, or write dollars_per_cpu_hour instead"
-        yield Finding(("sweep", "price", "instance"), what, remedy)
+        yield Finding(("sweep", "price", key), what, remedy)
+    if gpus and price.of_a_gpu_hour is None and price.dollars_per_cpu_hour is not None:
+        what = "is the price of cores, and the workers' GPUs have none"
+        remedy = "write dollars_per_gpu_hour too; 0 where that of the cores covers them"
+        yield Finding(("sweep", "price", "dollars_per_cpu_hour"), what, remedy)
 
 
 def _weights(config: SweepConfig) -> Iterator[Finding]:
@@ -212,6 +218,7 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     control_in_space: ARMS,
     control_beside_space: (*ARMS, *((name,) for name in TrialConfig.model_fields)),
     equal_arms: ARMS,
+    changes_beside_arms: (("changes",), *ARMS),
     **SPACE_CHECKS,
 }
 """Each rule with the settings that must be sound. The others judge every key by itself."""

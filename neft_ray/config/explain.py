@@ -81,7 +81,9 @@ def _finding(error: dict[str, Any], root: type[Section]) -> Finding:
             return Finding(path, f"got {shown(given)}", _nearest(given, context["expected"]))
         case "union_tag_not_found" | "union_tag_invalid":
             return _unknown_kind(target, given, context)
-        case "string_pattern_mismatch" if target.field and target.field.description:
+        case "string_pattern_mismatch" | "string_too_long" if (
+            target.field and target.field.description
+        ):
             rule = target.field.description
             return Finding(path, f"got {shown(given)}", f"use {rule[0].lower()}{rule[1:-1]}")
         case _ if kind == RULE:

@@ -16,6 +16,12 @@ def _in_order(num: int | tuple[int, int]) -> int | tuple[int, int]:
     return num
 
 
+def _whole_or_part(gpus: float) -> float:
+    if gpus > 1 and gpus != int(gpus):
+        raise broken_rule(f"{gpus:g} is neither whole GPUs nor a part of one", "round it")
+    return gpus
+
+
 class WorkersConfig(Section):
     """The processes that train one trial together."""
 
@@ -23,8 +29,8 @@ class WorkersConfig(Section):
     """Or `[least, most]`: a trial starts with as many as there is room for, and goes on with more
     or fewer as machines come and go, from a checkpoint of that very step. Its rows and its noise
     are the same with any number; its curve is, within rounding."""
-    gpus: NonNegative = 0.0
-    """GPUs of one worker."""
+    gpus: Annotated[NonNegative, AfterValidator(_whole_or_part)] = 0.0
+    """GPUs of one worker: a whole number, or a part of one that trials share."""
     cpus: Count = 1
     """CPU cores, and torch threads, of one worker."""
     timeout_seconds: Annotated[int, Field(ge=10)] = 1800
