@@ -8,6 +8,9 @@ from pydantic import AfterValidator, Field
 
 from neft_ray.config.base import Count, NonNegative, Section, broken_rule
 
+_PARTS = 10_000
+"""In such parts of a GPU Ray counts."""
+
 
 def _in_order(num: int | tuple[int, int]) -> int | tuple[int, int]:
     if isinstance(num, tuple) and num[0] > num[1]:
@@ -38,6 +41,14 @@ class WorkersConfig(Section):
     worker needs to write a checkpoint."""
     grow_after_seconds: Count = 60
     """How long a trial of `[least, most]` workers trains before it is started anew with more."""
+
+    def on_gpus(self, num: float) -> int:
+        """Return how many workers that want GPUs fit on so many; a part of one is on one alone."""
+        free, wanted = round(num * _PARTS), max(1, round(self.gpus * _PARTS))
+        if wanted >= _PARTS:
+            return free // wanted
+        whole, rest = divmod(free, _PARTS)
+        return whole * (_PARTS // wanted) + rest // wanted
 
     @property
     def least(self) -> int:
