@@ -12,6 +12,7 @@ import numpy as np
 
 from neft_ray.config.data import DataConfig
 from neft_ray.data.examples import Example, examples
+from neft_ray.data.questions import is_published
 from neft_ray.data.read import local_files
 from neft_ray.data.split import Split
 from neft_ray.data.tokenized import FILES, TokenizedData
@@ -111,7 +112,8 @@ def _identity(config: DataConfig, tokenizer: Any, tokenizer_name: str) -> str:
     parts += [tokenizer.backend_tokenizer.to_str()]
     digest = hashlib.sha256("|".join(map(str, parts)).encode())
     files = local_files(config.train)
-    for other in [*filter(None, [config.held_out]), *config.exclude]:
+    excluded = [source for source in config.exclude if not is_published(source)]
+    for other in [*filter(None, [config.held_out]), *excluded]:
         files += local_files(other, part="held_out")
     for file in files:
         with file.open("rb") as opened:

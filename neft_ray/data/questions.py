@@ -30,6 +30,11 @@ PUBLISHED = {
 REMEDY = "give a file whose rows have instruction, prompt, turns, messages or conversations"
 
 
+def is_published(source: str) -> bool:
+    """Tell whether a name is that of a published set; a file of that name comes first."""
+    return source in PUBLISHED and not Path(source).is_file()
+
+
 def read_set(source: str) -> list[PlacedRow]:
     """Return the rows of an evaluation set.
 
@@ -40,8 +45,7 @@ def read_set(source: str) -> list[PlacedRow]:
     Raises:
         UserError: If it cannot be had.
     """
-    is_published = source in PUBLISHED and not Path(source).is_file()
-    found = str(_download(source)) if is_published else source
+    found = str(_download(source)) if is_published(source) else source
     return read_rows(found, part="held_out", hub_split="all")
 
 

@@ -158,6 +158,14 @@ def test_all_problems_are_reported_together_in_the_order_of_the_file(faults):
                 "x.yaml:15: nosie: unknown key; did you mean 'noise'?",
             ],
         ),
+        (
+            ("strategy: {kind: ddp}", "strategy: {kind: ddp}\nkeep_checkpoints: 1"),
+            ["x.yaml:15: keep_checkpoints: unknown key; did you mean 'sweep.keep_checkpoints'?"],
+        ),
+        (
+            ("{kind: asha, grace_steps: 100, eta: 4}", "{kind: none, eta: 4}"),
+            ["x.yaml:23: sweep.scheduler.eta: not a key of this kind; known: kind"],
+        ),
     ],
 )
 def test_wrong_shapes_are_explained_in_plain_words(change, messages):

@@ -292,6 +292,14 @@ def test_prepared_data_are_used_again_until_config_file_or_tokenizer_change(tmp_
     assert "Otherwise" in str(texts(TokenizedData.load(others[-1]), tokenizer))
 
 
+def test_a_folder_that_is_named_as_a_published_set_is_not_the_set(tmp_path, tokenizer, monkeypatch):
+    (tmp_path / "mt_bench").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = DataConfig(train=write(tmp_path / "a.jsonl", some_rows(9)), exclude=("mt_bench",))
+    with pytest.raises(UserError, match="mt_bench: cannot be fetched from lmsys/mt-bench"):
+        prepare(config, tokenizer, "x", tmp_path / "cache")
+
+
 def test_a_first_token_of_another_name_is_another_folder(tmp_path, tokenizer):
     config = DataConfig(train=write(tmp_path / "rows.jsonl", some_rows(80)), template="llama2-chat")
     renamed = copy.deepcopy(tokenizer)
