@@ -48,7 +48,7 @@ def here(place: str | Path) -> Path:
     """Return the folder of this machine for a storage place: a folder, or a bucket's URI."""
     parts = urlsplit(str(place))
     if not is_bucket(str(place)):
-        return Path(place)
+        return Path(place).expanduser() if str(place).startswith("~/") else Path(place)
     root = Path(os.environ.get(SCRATCH_VARIABLE, DEFAULT_SCRATCH)).expanduser() / _root(place)
     marker = root / MARKER
     if not marker.exists():
