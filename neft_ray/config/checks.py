@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from neft_ray.config.arm_checks import (
     ARMS,
     CONTROLS,
+    SPACE,
     arm_names,
     changes_beside_arms,
     control_arms,
@@ -32,8 +33,6 @@ from neft_ray.config.strategy import DdpConfig, DeepspeedConfig, FsdpConfig
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 
-_SPACE: Path = ("sweep", "space")
-
 
 def cross_check(config: SweepConfig, doubted: Callable[[Path], bool]) -> Iterator[Finding]:
     """Apply every rule whose settings are not in doubt."""
@@ -49,11 +48,11 @@ def _ranges(config: SweepConfig) -> Iterator[Finding]:
         if on_grid and not isinstance(domain, Choice):
             what = f"`{tag_of(type(domain))}` cannot be listed in a grid"
             remedy = "use `choice`, or `searcher: {kind: random}`"
-            yield Finding((*_SPACE, key), what, remedy)
+            yield Finding((*SPACE, key), what, remedy)
         if key in TRIAL_KEYS and not _drawable(key, domain):
             what = f"`{tag_of(type(domain))}` draws real numbers"
             remedy = f"use `int_range` or `choice`: {key} is {describe(hint_of(TRIAL_KEYS[key]))}"
-            yield Finding((*_SPACE, key), what, remedy)
+            yield Finding((*SPACE, key), what, remedy)
 
 
 def _values(config: SweepConfig) -> Iterator[Finding]:
@@ -74,7 +73,7 @@ def _grid_size(config: SweepConfig) -> Iterator[Finding]:
     size = math.prod(len(domain.corners) for domain in config.sweep.space.values())
     if isinstance(config.sweep.searcher, GridSearch) and size > MAX_GRID_POINTS:
         what = f"a grid of {size} points, more than {MAX_GRID_POINTS}"
-        yield Finding(_SPACE, what, "list fewer choices, or use `searcher: {kind: random}`")
+        yield Finding(SPACE, what, "list fewer choices, or use `searcher: {kind: random}`")
 
 
 def _num_trials(config: SweepConfig) -> Iterator[Finding]:
@@ -240,7 +239,7 @@ def _build(
         for found in explain(error):
             words = {key: zip(key.split("."), found.path, strict=False) for key in values}
             key = max(words, key=lambda key: sum(one == other for one, other in words[key]))
-            yield replace(found, path=(*fixed.get(key, _SPACE), key))
+            yield replace(found, path=(*fixed.get(key, SPACE), key))
 
 
 def _drawable(key: str, domain: Domain) -> bool:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from neft_ray.config.arm_checks import ARMS, SPACE
 from neft_ray.config.arm_space import (
     MAX_GRID_POINTS,
     MIN_ALLOWED,
@@ -22,10 +23,8 @@ from neft_ray.config.space import Choice, Domain, Values, conditions, is_drawn, 
 from neft_ray.config.sweep import TREATMENT, SweepConfig
 from neft_ray.config.trial import TrialConfig
 
-_SPACE: Path = ("sweep", "space")
 _FIRST: Path = ("sweep", "first")
 _CONSTRAINTS: Path = ("sweep", "constraints")
-_ARMS: tuple[Path, ...] = (_SPACE, ("sweep", "control"), ("sweep", "controls"))
 _TRIAL: tuple[Path, ...] = tuple((name,) for name in TrialConfig.model_fields)
 
 
@@ -35,7 +34,7 @@ def _when(config: SweepConfig) -> Iterator[Finding]:
     order = list(space)
     for key, domain in space.items():
         for other, listed in conditions(domain).items():
-            place = (*_SPACE, key, "when", other)
+            place = (*SPACE, key, "when", other)
             if other == key:
                 yield Finding(place, "depends on itself", "name another key")
             elif other not in space:
@@ -147,11 +146,11 @@ def _first_allowed(config: SweepConfig) -> Iterator[Finding]:
 
 
 SPACE_CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
-    _when: (_SPACE,),
-    _first: (_SPACE, _FIRST, ("sweep", "searcher")),
-    _constraints: (*_ARMS, _CONSTRAINTS, *_TRIAL),
-    _satisfiable: (*_ARMS, _CONSTRAINTS, *_TRIAL),
-    _first_allowed: (*_ARMS, _CONSTRAINTS, *_TRIAL, _FIRST, ("sweep", "searcher")),
+    _when: (SPACE,),
+    _first: (SPACE, _FIRST, ("sweep", "searcher")),
+    _constraints: (*ARMS, _CONSTRAINTS, *_TRIAL),
+    _satisfiable: (*ARMS, _CONSTRAINTS, *_TRIAL),
+    _first_allowed: (*ARMS, _CONSTRAINTS, *_TRIAL, _FIRST, ("sweep", "searcher")),
 }
 """Each rule with the settings that must be sound."""
 
