@@ -131,9 +131,9 @@ def run_sweep(
 
 
 def _plain(value: Any) -> Any:
-    """Return what JSON has for paths and numpy's numbers."""
-    if hasattr(value, "item"):
-        return value.item()
+    """Return what JSON has for paths, and for numbers and arrays of numpy."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
     if isinstance(value, Path):
         return str(value)
     raise bad_input("config", f"{value!r} is no value of a sweep file", "give numbers and text")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from neft_ray.errors import Problem, StorageError
+from neft_ray.files import write_whole
 from neft_ray.working_copy import bucket_of
 
 PIECE_BYTES = 2**18
@@ -54,7 +55,7 @@ def fetch(path: Path) -> None:
     """Make a file of the pieces that the bucket has of it, if they are more than is here.
 
     Raises:
-        StorageError: If the bucket does not answer.
+        StorageError: If the bucket does not answer, or the disk is full.
     """
     bucket = bucket_of(path)
     if bucket is None:
@@ -62,7 +63,4 @@ def fetch(path: Path) -> None:
     sizes = bucket.sizes()
     if sum(sizes.values()) <= (path.stat().st_size if path.exists() else -1):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(b"".join(bucket.get(name) or b"" for name in sorted(sizes)))
-    partial.replace(path)
+    write_whole(path, b"".join(bucket.get(name) or b"" for name in sorted(sizes)))

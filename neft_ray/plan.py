@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from neft_ray.config.arm_space import ArmSpace, num_trials
 from neft_ray.config.schedulers import Bracket, Paced, Population, Rungs
 from neft_ray.config.sweep import TREATMENT, SweepConfig
 from neft_ray.errors import bad_input
-from neft_ray.journal import RUNNING, TrialRecord
 
 
 @dataclass(frozen=True)
@@ -69,16 +68,6 @@ class Plan:
         searches = [(arm.name, "search", arm.num_trials) for arm in self.arms]
         finals = [(arm.name, "finalist", self.num_finalists) for arm in self.arms]
         return searches + (finals if self.num_finalists else [])
-
-    def steps_left(self, records: Iterable[TrialRecord]) -> int:
-        """Estimate the steps still to do, given the trials so far."""
-        known = list(records)
-        left = sum(r.num_steps - r.last_step for r in known if r.status == RUNNING)
-        for arm in self.arms:
-            started = sum((r.arm, r.phase) == (arm.name, "search") for r in known)
-            left += max(0, arm.num_trials - started) * arm.steps // max(1, arm.num_trials)
-        finals = sum(r.phase == "finalist" for r in known)
-        return left + (self.num_finalists * len(self.arms) - finals) * self.num_steps
 
 
 def make_plan(config: SweepConfig, num_steps: int, num_tokens: int = 0) -> Plan:

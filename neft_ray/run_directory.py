@@ -15,6 +15,7 @@ from typing import Any
 from neft_ray import __version__
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import UserError, bad_input
+from neft_ray.files import write_whole
 from neft_ray.run_in_bucket import JOURNAL_FILE, driven, fetch_manifests, fetch_run
 from neft_ray.working_copy import here
 
@@ -113,10 +114,12 @@ class RunDirectory:
             raise bad_input(self.manifest_file, f"is damaged ({error})", remedy) from error
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
-        """Replace the manifest, all or nothing."""
-        partial = self.manifest_file.with_suffix(".partial")
-        partial.write_text(json.dumps(manifest, indent=2))
-        partial.replace(self.manifest_file)
+        """Replace the manifest, all or nothing.
+
+        Raises:
+            StorageError: If the disk is full or not writable.
+        """
+        write_whole(self.manifest_file, json.dumps(manifest, indent=2))
 
     @property
     def owner_pid(self) -> int | None:

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 from neft_ray.bucket import Bucket
 from neft_ray.config.cluster import BUCKETS
 from neft_ray.errors import StorageError
+from neft_ray.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -47,14 +48,11 @@ def here(place: str | Path) -> Path:
     """Return the folder of this machine for a storage place: a folder, or a bucket's URI."""
     parts = urlsplit(str(place))
     if not is_bucket(str(place)):
-        return Path(place)
+        return Path(place).expanduser() if str(place).startswith("~/") else Path(place)
     root = Path(os.environ.get(SCRATCH_VARIABLE, DEFAULT_SCRATCH)).expanduser() / _root(place)
     marker = root / MARKER
     if not marker.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        partial = root / f"{MARKER}.{os.getpid()}.partial"
-        partial.write_text(parts._replace(path="").geturl())
-        partial.replace(marker)
+        write_whole(marker, parts._replace(path="").geturl())
     return root / parts.path.strip("/")
 
 

@@ -11,6 +11,7 @@ from neft_ray.config.keys import TRIAL_KEYS
 from neft_ray.config.places import Finding, Path
 from neft_ray.config.space import Choice, Value
 from neft_ray.config.sweep import CONTROL, TREATMENT, SweepConfig
+from neft_ray.config.trial import LIVE_KEYS
 
 SPACE: Path = ("sweep", "space")
 CONTROLS: Path = ("sweep", "controls")
@@ -110,6 +111,18 @@ def equal_arms(config: SweepConfig) -> Iterator[Finding]:
             yield Finding(arm.place, what, "fix another value, or remove this control")
         if arm.fixed:
             seen.append((arm.name, marks))
+
+
+def changes_beside_arms(config: SweepConfig) -> Iterator[Finding]:
+    """What changes on the way would replace what the space draws and the arms fix."""
+    chosen = {*config.sweep.space, *(key for arm in control_arms(config) for key in arm.fixed)}
+    for number, change in enumerate(config.changes):
+        for key, name in LIVE_KEYS.items():
+            if key in chosen and getattr(change, name) is not None:
+                what = f"replaces {key}, which the sweep searches or an arm fixes"
+                yield Finding(
+                    ("changes", number, name), what, f"remove it, or {SHARED_KEYS['changes']}"
+                )
 
 
 def _only_choice(config: SweepConfig, key: str, value: Value | None) -> bool:

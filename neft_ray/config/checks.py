@@ -12,7 +12,9 @@ from pydantic import ValidationError
 from neft_ray.config.arm_checks import (
     ARMS,
     CONTROLS,
+    SPACE,
     arm_names,
+    changes_beside_arms,
     control_arms,
     control_beside_space,
     control_in_space,
@@ -31,8 +33,6 @@ from neft_ray.config.strategy import DdpConfig, DeepspeedConfig, FsdpConfig
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 
-_SPACE: Path = ("sweep", "space")
-
 
 def cross_check(config: SweepConfig, doubted: Callable[[Path], bool]) -> Iterator[Finding]:
     """Apply every rule whose settings are not in doubt."""
@@ -48,11 +48,11 @@ def _ranges(config: SweepConfig) -> Iterator[Finding]:
         if on_grid and not isinstance(domain, Choice):
             what = f"`{tag_of(type(domain))}` cannot be listed in a grid"
             remedy = "use `choice`, or `searcher: {kind: random}`"
-            yield Finding((*_SPACE, key), what, remedy)
+            yield Finding((*SPACE, key), what, remedy)
         if key in TRIAL_KEYS and not _drawable(key, domain):
             what = f"`{tag_of(type(domain))}` draws real numbers"
             remedy = f"use `int_range` or `choice`: {key} is {describe(hint_of(TRIAL_KEYS[key]))}"
-            yield Finding((*_SPACE, key), what, remedy)
+            yield Finding((*SPACE, key), what, remedy)
 
 
 def _values(config: SweepConfig) -> Iterator[Finding]:
@@ -73,7 +73,7 @@ def _grid_size(config: SweepConfig) -> Iterator[Finding]:
     size = math.prod(len(domain.corners) for domain in config.sweep.space.values())
     if isinstance(config.sweep.searcher, GridSearch) and size > MAX_GRID_POINTS:
         what = f"a grid of {size} points, more than {MAX_GRID_POINTS}"
-        yield Finding(_SPACE, what, "list fewer choices, or use `searcher: {kind: random}`")
+        yield Finding(SPACE, what, "list fewer choices, or use `searcher: {kind: random}`")
 
 
 def _num_trials(config: SweepConfig) -> Iterator[Finding]:
@@ -129,10 +129,15 @@ def _budget(config: SweepConfig) -> Iterator[Finding]:
     if budget.gpu_hours is not None and not gpus:
         what, remedy = "no GPU is used: workers.gpus is 0", "write budget.hours instead"
         yield Finding(("sweep", "budget", "gpu_hours"), what, remedy)
-    if price.instance is not None and not gpus:
-        what = "is priced by its GPUs, and workers.gpus is 0"
+    if price.of_a_gpu_hour is not None and not gpus:
+        key = "dollars_per_gpu_hour" if price.instance is None else "instance"
+        what = "is the price of GPUs, and workers.gpus is 0"
         remedy = "give the workers GPUs, or write dollars_per_cpu_hour instead"
-        yield Finding(("sweep", "price", "instance"), what, remedy)
+        yield Finding(("sweep", "price", key), what, remedy)
+    if gpus and price.of_a_gpu_hour is None and price.dollars_per_cpu_hour is not None:
+        what = "is the price of cores, and the workers' GPUs have none"
+        remedy = "write dollars_per_gpu_hour too; 0 where that of the cores covers them"
+        yield Finding(("sweep", "price", "dollars_per_cpu_hour"), what, remedy)
 
 
 def _weights(config: SweepConfig) -> Iterator[Finding]:
@@ -212,6 +217,7 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     control_in_space: ARMS,
     control_beside_space: (*ARMS, *((name,) for name in TrialConfig.model_fields)),
     equal_arms: ARMS,
+    changes_beside_arms: (("changes",), *ARMS),
     **SPACE_CHECKS,
 }
 """Each rule with the settings that must be sound. The others judge every key by itself."""
@@ -233,7 +239,7 @@ def _build(
         for found in explain(error):
             words = {key: zip(key.split("."), found.path, strict=False) for key in values}
             key = max(words, key=lambda key: sum(one == other for one, other in words[key]))
-            yield replace(found, path=(*fixed.get(key, _SPACE), key))
+            yield replace(found, path=(*fixed.get(key, SPACE), key))
 
 
 def _drawable(key: str, domain: Domain) -> bool:

@@ -6,7 +6,7 @@ runs lie and how MLflow is served, stands there below `neft_ray`, in the file th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -15,11 +15,12 @@ import yaml
 from pydantic import AfterValidator, Field, ValidationError
 
 from neft_ray.config.base import Name, Section, broken_rule
+from neft_ray.config.explain import explain
 from neft_ray.config.load import text_of
 from neft_ray.config.places import Finding, Places
 from neft_ray.config.places import Path as Keys
 from neft_ray.config.yaml_lines import Reading, Unreadable
-from neft_ray.errors import UserError, bad_input, did_you_mean
+from neft_ray.errors import UserError, bad_input
 
 OURS: Keys = ("metadata", "neft_ray")
 BUCKETS = ("s3", "gs")
@@ -109,7 +110,7 @@ def load_cluster(path: Path) -> ClusterFile:
         values = yaml.safe_load(text)  # as Ray reads it, with what `<<` merges
     except Unreadable as error:
         raise UserError(Places(str(path), {}).problems([error.finding])) from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # also a date that is none
         raise bad_input(path, f"no cluster file ({error})", "see clusters/README.md") from None
     places = Places(str(path), reading.lines)
     findings = [*reading.findings, *_missing(values)]
@@ -118,7 +119,9 @@ def load_cluster(path: Path) -> ClusterFile:
     try:
         settings = ClusterSettings.model_validate(values["metadata"]["neft_ray"])
     except ValidationError as error:
-        raise UserError(places.problems(map(_explain, error.errors()))) from None
+        faults = explain(error, ClusterSettings)
+        faults = [replace(fault, path=(*OURS, *fault.path)) for fault in faults]
+        raise UserError(places.problems(faults)) from None
     return ClusterFile(path, values, settings, places)
 
 
@@ -128,7 +131,7 @@ def _missing(values: Any) -> list[Finding]:
         return [Finding((), "no cluster file", "see clusters/README.md")]
     found = []
     for key in ("cluster_name", "provider"):
-        if key not in values:
+        if values.get(key) is None:
             found.append(Finding((key,), "missing", "see clusters/README.md"))
     provider = values.get("provider")
     if provider is not None and not (isinstance(provider, dict) and "type" in provider):
@@ -137,19 +140,10 @@ def _missing(values: Any) -> list[Finding]:
         for key, kind in (("head_ip", str), ("worker_ips", list)):
             if not isinstance(provider.get(key), kind):
                 found.append(Finding(("provider", key), "missing", "see clusters/onprem.yaml"))
+    if not isinstance(values.get("auth") or {}, dict):
+        found.append(Finding(("auth",), "no section", "write `auth: {ssh_user: …}`"))
     metadata = values.get("metadata")
     if not (isinstance(metadata, dict) and isinstance(metadata.get("neft_ray"), dict)):
         remedy = "add `metadata: {neft_ray: {storage: s3://bucket/folder}}`"
         found.append(Finding(OURS, "missing", remedy))
     return found
-
-
-def _explain(error: Any) -> Finding:
-    path = (*OURS, *error["loc"])
-    if error["type"] == "extra_forbidden":
-        section = MlflowOnHead if "mlflow" in path[:-1] else ClusterSettings
-        return Finding(path, "unknown key", did_you_mean(str(path[-1]), section.model_fields))
-    if "remedy" in error.get("ctx", {}):
-        return Finding(path, error["ctx"]["what"], error["ctx"]["remedy"])
-    text = str(error["msg"])
-    return Finding(path, text[0].lower() + text[1:], "see clusters/README.md")

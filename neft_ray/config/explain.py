@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
 from neft_ray.config.base import RULE, Section
-from neft_ray.config.keys import TRIAL_KEYS, Target, describe, follow, sections_of
+from neft_ray.config.keys import TRIAL_KEYS, Target, describe, follow, keys_below, sections_of
 from neft_ray.config.places import Finding, dotted
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.errors import did_you_mean
@@ -47,14 +47,15 @@ def shown(value: object) -> str:
             return "a section" if value else "an empty section"
 
 
-def nearest_key(name: str, siblings: Mapping[str, str]) -> str:
+def nearest_key(name: str, siblings: Mapping[str, str], known: Iterable[str]) -> str:
     """Return the remedy for an unknown key: one beside it, or the same in another section.
 
     Args:
         name: The last word of the key.
         siblings: The known keys beside it, each with the way it is written there.
+        known: All dotted keys.
     """
-    elsewhere = [key for key in TRIAL_KEYS if key.rpartition(".")[2] == name]
+    elsewhere = [key for key in known if key.rpartition(".")[2] == name]
     if near := difflib.get_close_matches(name, siblings):
         return f"did you mean '{siblings[near[0]]}'?"
     if len(elsewhere) == 1:
@@ -73,15 +74,17 @@ def _finding(error: dict[str, Any], root: type[Section]) -> Finding:
         case "missing" if location == error["loc"]:
             return Finding(path, "missing", f"write {describe(target.hint)}")
         case "extra_forbidden":
-            siblings = {key: key for key in target.siblings}
-            if dotted(path) in TRIAL_KEYS:  # of another member of the union
+            siblings, known = {key: key for key in target.siblings}, keys_below(root)
+            if dotted(path) in known:  # of another member of the union
                 return Finding(path, "not a key of this kind", f"known: {', '.join(siblings)}")
-            return Finding(path, "unknown key", nearest_key(str(path[-1]), siblings))
+            return Finding(path, "unknown key", nearest_key(str(path[-1]), siblings, known))
         case "literal_error":
             return Finding(path, f"got {shown(given)}", _nearest(given, context["expected"]))
         case "union_tag_not_found" | "union_tag_invalid":
             return _unknown_kind(target, given, context)
-        case "string_pattern_mismatch" if target.field and target.field.description:
+        case "string_pattern_mismatch" | "string_too_long" if (
+            target.field and target.field.description
+        ):
             rule = target.field.description
             return Finding(path, f"got {shown(given)}", f"use {rule[0].lower()}{rule[1:-1]}")
         case _ if kind == RULE:
@@ -116,4 +119,4 @@ def nearest_trial_key(key: str) -> str:
     }
     namesakes = [known for known, (_, _, last) in parts.items() if last == name]
     near = bool(beside) or len(namesakes) == 1
-    return nearest_key(name, beside) if near else did_you_mean(key, TRIAL_KEYS)
+    return nearest_key(name, beside, TRIAL_KEYS) if near else did_you_mean(key, TRIAL_KEYS)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin
 
@@ -174,5 +175,11 @@ def _leaves(section: type[Section], prefix: str) -> Iterator[tuple[str, FieldInf
             yield prefix + name, field
 
 
-TRIAL_KEYS: dict[str, FieldInfo] = dict(_leaves(TrialConfig, ""))
+@cache
+def keys_below(root: type[Section]) -> Mapping[str, FieldInfo]:
+    """Return every dotted key of a section and of those inside it."""
+    return dict(_leaves(root, ""))
+
+
+TRIAL_KEYS = keys_below(TrialConfig)
 """Every dotted key of a trial, such as `noise.alpha`, that a sweep can set."""

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from neft_ray.config.arm_checks import ARMS, SPACE
 from neft_ray.config.arm_space import (
     MAX_GRID_POINTS,
     MIN_ALLOWED,
@@ -18,14 +19,12 @@ from neft_ray.config.explain import nearest_trial_key, shown
 from neft_ray.config.keys import TRIAL_KEYS, tag_of
 from neft_ray.config.places import Finding, Path
 from neft_ray.config.searchers import GridSearch
-from neft_ray.config.space import Choice, Domain, Values, conditions, is_drawn, points
+from neft_ray.config.space import Choice, Domain, Values, conditions, is_drawn, points, same
 from neft_ray.config.sweep import TREATMENT, SweepConfig
 from neft_ray.config.trial import TrialConfig
 
-_SPACE: Path = ("sweep", "space")
 _FIRST: Path = ("sweep", "first")
 _CONSTRAINTS: Path = ("sweep", "constraints")
-_ARMS: tuple[Path, ...] = (_SPACE, ("sweep", "control"), ("sweep", "controls"))
 _TRIAL: tuple[Path, ...] = tuple((name,) for name in TrialConfig.model_fields)
 
 
@@ -35,7 +34,7 @@ def _when(config: SweepConfig) -> Iterator[Finding]:
     order = list(space)
     for key, domain in space.items():
         for other, listed in conditions(domain).items():
-            place = (*_SPACE, key, "when", other)
+            place = (*SPACE, key, "when", other)
             if other == key:
                 yield Finding(place, "depends on itself", "name another key")
             elif other not in space:
@@ -69,9 +68,7 @@ def _first(config: SweepConfig) -> Iterator[Finding]:
             if not space[key].listed(value):
                 yield _outside(place, key, value, space[key])
             for other, listed in conditions(space[key]).items():
-                if not is_drawn(
-                    space[key], {name: None for name in conditions(space[key])} | entry
-                ):
+                if not any(same(entry.get(other), item) for item in listed):
                     wanted = " or ".join(shown(item) for item in listed)
                     what = f"is drawn only where {other} is {wanted}"
                     yield Finding(place, what, f"write {other} beside it")
@@ -91,7 +88,6 @@ def _written(domain: Domain) -> str:
 
 def _constraints(config: SweepConfig) -> Iterator[Finding]:
     """Each constraint can be read, names settings, and can be computed."""
-    space = config.sweep.space
     for number, text in enumerate(config.sweep.constraints):
         place = (*_CONSTRAINTS, number)
         try:
@@ -104,17 +100,21 @@ def _constraints(config: SweepConfig) -> Iterator[Finding]:
             yield Finding(place, f"{key}: not a setting of the trial", nearest_trial_key(key))
         if unknown:
             continue
-        fixed = [values for values in config.sweep.arms.values()]
-        listed = [
-            [*(space[key].corners if key in space else ()), config.base_value(key)]
-            + [values[key] for values in fixed if key in values]
-            for key in constraint.keys
-        ]
+        listed = [_met_by(config, key) for key in constraint.keys]
         try:
             for values in itertools.islice(itertools.product(*listed), MAX_GRID_POINTS):
                 constraint.holds(dict(zip(constraint.keys, values, strict=True)))
         except Unusable as error:
             yield Finding(place, error.what, error.remedy)
+
+
+def _met_by(config: SweepConfig, key: str) -> list[Any]:
+    """Return what a constraint may meet of a key: the base value only where a trial keeps it."""
+    domain = config.sweep.space.get(key)
+    found = [values[key] for values in config.sweep.arms.values() if key in values]
+    if domain is None or domain.when:
+        found.append(config.base_value(key))
+    return [*(domain.corners if domain else ()), *found]
 
 
 def _satisfiable(config: SweepConfig) -> Iterator[Finding]:
@@ -146,11 +146,11 @@ def _first_allowed(config: SweepConfig) -> Iterator[Finding]:
 
 
 SPACE_CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
-    _when: (_SPACE,),
-    _first: (_SPACE, _FIRST, ("sweep", "searcher")),
-    _constraints: (*_ARMS, _CONSTRAINTS, *_TRIAL),
-    _satisfiable: (*_ARMS, _CONSTRAINTS, *_TRIAL),
-    _first_allowed: (*_ARMS, _CONSTRAINTS, *_TRIAL, _FIRST, ("sweep", "searcher")),
+    _when: (SPACE,),
+    _first: (SPACE, _FIRST, ("sweep", "searcher")),
+    _constraints: (*ARMS, _CONSTRAINTS, *_TRIAL),
+    _satisfiable: (*ARMS, _CONSTRAINTS, *_TRIAL),
+    _first_allowed: (*ARMS, _CONSTRAINTS, *_TRIAL, _FIRST, ("sweep", "searcher")),
 }
 """Each rule with the settings that must be sound."""
 

@@ -152,7 +152,8 @@ class SweepConfig(TrialConfig):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
     """Letters, digits, dots, dashes and underscores; a letter or digit first, 100 at most."""
     storage: Name = "runs"
-    """The folder that holds every run, relative to where the command is typed."""
+    """The folder that holds every run, relative to where the command is typed, or `~/…`, or a
+    bucket's `s3://…` or `gs://…`."""
     sweep: SearchConfig
     mlflow: MlflowConfig = MlflowConfig()
 

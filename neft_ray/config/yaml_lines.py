@@ -101,23 +101,24 @@ class Reading:
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Plain]:
         values: dict[str, Plain] = {}
         for key_node, value_node in node.value:
-            key, line = key_node.value, _line(key_node)
+            line = _line(key_node)
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != _STR:
                 self._found(path, line, f"the key {_written(key_node)} is not a text", "quote it")
-            elif key in values:
+                continue
+            key = _characters(key_node.value, line)
+            if key in values:
                 first = f"written twice, first on line {self.lines[*path, key]}"
                 self._found((*path, key), line, first, "keep one")
             else:
-                _require_characters(key, line)
                 values[key] = self._value(value_node, (*path, key), line)
         return values
 
     def _scalar(self, node: yaml.Node, path: Path) -> Scalar:
         """Return a scalar's value; null and a finding where it has none."""
         if isinstance(node, yaml.ScalarNode):
-            _require_characters(node.value, _line(node))
+            text = _characters(node.value, _line(node))
             with contextlib.suppress(ValueError, KeyError):  # `!!int five`, 1000 digits, `!mine x`
-                return _SCALARS[node.tag](node.value)
+                return _SCALARS[node.tag](text)
         self.unusable.add(path)
         self._found(path, _line(node), f"cannot use {_written(node)}", "write a plain value")
         return None
@@ -146,9 +147,13 @@ _SCALARS: dict[str, Callable[[str], Scalar]] = {
 }
 
 
-def _require_characters(text: str, line: int) -> None:
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
-        raise Unreadable(line, "an escape that is half a character", "write the character itself")
+def _characters(text: str, line: int) -> str:
+    """Join the two escapes that JSON writes for one character, such as an emoji's."""
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        remedy = "write the character itself"
+        raise Unreadable(line, "an escape that is half a character", remedy) from None
 
 
 def _line(node: yaml.Node) -> int:

@@ -11,13 +11,10 @@ from neft_ray.config.strategy import DeepspeedConfig
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.cost.text import size_text
 from neft_ray.errors import Problem
+from neft_ray.memory.held import FLOAT, HALF, MOMENTS
 from neft_ray.plan import Plan
 from neft_ray.tracking.address import Address
 from neft_ray.working_copy import here
-
-FLOAT = 4
-MOMENTS = 2
-"""AdamW keeps two numbers beside each parameter."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +50,7 @@ def disk_need(
         num_elements: All parameters of the exported model.
         slots: Trials at the same time.
     """
-    half = config.model.dtype != "float32"
-    model = num_elements * (FLOAT / 2 if half else FLOAT)
+    model = num_elements * (FLOAT if config.model.dtype == "float32" else HALF)
     copies = 2 + Address.of(config.mlflow.uri, here(config.storage)).is_database
     kept = config.sweep.keep_checkpoints + len(config.sweep.arms) - 1
     weighed = 1 + slots if config.sweep.objective.weights else 0
@@ -68,7 +64,7 @@ def checkpoint_bytes(config: SweepConfig, num_trained: int) -> float:
     strategy = config.strategy
     if isinstance(strategy, DeepspeedConfig):  # what the forward sees, beside what is updated
         whole = strategy.zero_stage < 3
-        per_parameter += (FLOAT if strategy.params_dtype == "float32" else FLOAT / 2) * whole
+        per_parameter += (FLOAT if strategy.params_dtype == "float32" else HALF) * whole
     return num_trained * per_parameter
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.cost.pace import Speed
 from neft_ray.cost.schedule import seconds_left
+from neft_ray.cost.text import HOUR
 from neft_ray.errors import Problem
 from neft_ray.plan import ArmPlan, Plan
-
-HOUR = 3600.0
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from neft_ray.system_metrics import num_cores
 def slots_here(config: SweepConfig) -> int | None:
     """Return how many trials run here at a time; None where not even one would."""
     workers, wanted = config.workers, config.sweep.slots
-    most = int(num_cores() // (workers.least * workers.cpus))
+    most = num_cores() // (workers.least * workers.cpus)
     if workers.gpus:
-        most = min(most, int(torch.cuda.device_count() // (workers.least * workers.gpus)))
+        most = min(most, workers.on_gpus(torch.cuda.device_count()) // workers.least)
     return min(most, wanted or most) or None

@@ -130,7 +130,8 @@ class _Encoder:
 
     def _rows(self, whole: Conversation) -> Iterator[Example]:
         """Yield the rows that a conversation makes, all with its key, so with its split."""
-        kept = whole if self._template.is_chat else whole.without_leading_answers()
+        is_kept = self._template.is_chat and self._config.turns == "all"
+        kept = whole if is_kept else whole.without_leading_answers()
         cuts = ["answers before the first question"] if len(kept.turns) < len(whole.turns) else []
         parts = [kept]
         if self._config.format != "text" and self._config.turns != "all":

@@ -57,6 +57,11 @@ def messages(row: Row) -> list[Turn]:
     The roles are system, user, assistant, tool. `tools` and a message's `tool_calls` are as in
     OpenAI's API, as JSON or as text that holds it.
     """
+    return _answered(said_in_messages(row), "no message has the role 'assistant'")
+
+
+def said_in_messages(row: Row) -> list[Turn]:
+    """Return the turns of a row of `messages`, answered or not, without an empty system's."""
     turns = []
     for number, message in enumerate(items(row, "messages")):
         if message.get("role") not in ("system", "user", "assistant", "tool"):
@@ -66,7 +71,7 @@ def messages(row: Row) -> list[Turn]:
             extra["tool_calls"] = [_tool_call(call) for call in _parsed(message, "tool_calls")]
         said = text(message, "content", required="tool_calls" not in extra)
         turns.append(Turn(message["role"], said, extra=extra))
-    return _answered(turns, "no message has the role 'assistant'")
+    return _without_empty_system(turns)
 
 
 def sharegpt(row: Row) -> list[Turn]:
@@ -75,13 +80,18 @@ def sharegpt(row: Row) -> list[Turn]:
     The speakers are human, gpt, system, tool, or other names for them; `system` may be a text
     beside `conversations`.
     """
+    return _answered(said_in_sharegpt(row), "no message is from 'gpt'")
+
+
+def said_in_sharegpt(row: Row) -> list[Turn]:
+    """Return the turns of a row of `sharegpt`, answered or not, without an empty system's."""
     turns = [Turn("system", text(row, "system", required=False))]
     for number, message in enumerate(items(row, "conversations")):
         role: Any = SPEAKERS.get(str(message.get("from")))
         if role is None:
             raise RowError(f"message {number} is from {message.get('from')!r}")
         turns.append(Turn(role, text(message, "value")))
-    return _answered(turns, "no message is from 'gpt'")
+    return _without_empty_system(turns)
 
 
 def tools_of(row: Row) -> Tools:
@@ -93,10 +103,14 @@ def tools_of(row: Row) -> Tools:
     return [tool if "function" in tool else _as_function(tool) for tool in listed]
 
 
-def _answered(turns: Sequence[Turn], otherwise: str) -> list[Turn]:
-    """Leave out an empty message of the system, as many rows have it; want an answer."""
+def _answered(turns: list[Turn], otherwise: str) -> list[Turn]:
     if all(turn.role != "assistant" for turn in turns):
         raise RowError(otherwise)
+    return turns
+
+
+def _without_empty_system(turns: Sequence[Turn]) -> list[Turn]:
+    """Leave out an empty message of the system, as many rows have it."""
     return [turn for turn in turns if turn.role != "system" or not turn.is_empty]
 
 

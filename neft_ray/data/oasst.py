@@ -47,7 +47,7 @@ def best_paths(rows: Iterable[PlacedRow]) -> Iterator[Conversation | BadRow]:
             yield BadRow(place, str(error), wanted)
             continue
         by_key[message.key] = message
-        if not row.get("deleted"):
+        if str(row.get("deleted") or False).lower() == "false":  # CSV has texts alone
             replies[message.parent].append(message)
     for parent, orphans in replies.items():
         if parent and parent not in by_key:
@@ -62,7 +62,6 @@ def best_paths(rows: Iterable[PlacedRow]) -> Iterator[Conversation | BadRow]:
 def _message(place: str, row: Row) -> _Message:
     if row.get("role") not in ROLES:
         raise RowError(f"the role is {row.get('role')!r}, not prompter or assistant")
-    rank: Any = row.get("rank")
     if not text(row, "message_id"):
         raise RowError("'message_id' is empty")
     return _Message(
@@ -70,5 +69,13 @@ def _message(place: str, row: Row) -> _Message:
         key=text(row, "message_id"),
         parent=text(row, "parent_id", required=False),
         turn=Turn(ROLES[row["role"]], text(row, "text")),
-        rank=math.inf if rank is None else float(rank),
+        rank=_rank(row.get("rank")),
     )
+
+
+def _rank(value: Any) -> float:
+    try:
+        rank = float(math.inf if value in (None, "") else value)
+    except (TypeError, ValueError):
+        raise RowError(f"'rank' is {value!r}, not a number") from None
+    return math.inf if math.isnan(rank) else rank

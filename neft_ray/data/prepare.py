@@ -12,11 +12,12 @@ import numpy as np
 
 from neft_ray.config.data import DataConfig
 from neft_ray.data.examples import Example, examples
+from neft_ray.data.questions import is_published
 from neft_ray.data.read import local_files
 from neft_ray.data.split import Split
-from neft_ray.data.tokenized import TokenizedData
+from neft_ray.data.tokenized import FILES, TokenizedData
 from neft_ray.errors import Problem, UserError
-from neft_ray.working_copy import Pushing, pull
+from neft_ray.working_copy import Pushing, bucket_of, pull
 
 FORMAT_VERSION = 2
 
@@ -81,11 +82,25 @@ def empty_splits(config: DataConfig, counts: Counter[str]) -> list[Problem]:
 
 
 def prepare(config: DataConfig, tokenizer: Any, tokenizer_name: str, cache: Path) -> Path:
-    """Return a folder with the tokenized data of `config`, made now if `cache` has none."""
+    """Return a folder with the tokenized data of `config`, made now if `cache` has none.
+
+    Args:
+        config: The `data` section.
+        tokenizer: See `tokenize`.
+        tokenizer_name: The model's path, or its name on the hub.
+        cache: Where such folders lie. In a bucket one may be in part, of a process that died.
+
+    Raises:
+        UserError: As `tokenize`, or if the disk or the bucket does not take it.
+    """
     folder = cache / _identity(config, tokenizer, tokenizer_name)
-    pull(folder)
+    bucket = bucket_of(folder)
+    is_there = bucket is not None and bucket.sizes().keys() >= FILES
+    if is_there:
+        pull(folder)
     if not folder.exists():
         tokenize(config, tokenizer).save(folder)
+    if not is_there:
         Pushing(folder).push()
     return folder
 
@@ -93,10 +108,12 @@ def prepare(config: DataConfig, tokenizer: Any, tokenizer_name: str, cache: Path
 def _identity(config: DataConfig, tokenizer: Any, tokenizer_name: str) -> str:
     """Return a name that differs wherever the tokens may differ, hub data sets aside."""
     parts = [FORMAT_VERSION, tokenizer_name, config.model_dump_json()]
-    parts += [tokenizer.eos_token, tokenizer.chat_template, tokenizer.backend_tokenizer.to_str()]
+    parts += [tokenizer.bos_token, tokenizer.eos_token, tokenizer.chat_template]
+    parts += [tokenizer.backend_tokenizer.to_str()]
     digest = hashlib.sha256("|".join(map(str, parts)).encode())
     files = local_files(config.train)
-    for other in [*filter(None, [config.held_out]), *config.exclude]:
+    excluded = [source for source in config.exclude if not is_published(source)]
+    for other in [*filter(None, [config.held_out]), *excluded]:
         files += local_files(other, part="held_out")
     for file in files:
         with file.open("rb") as opened:

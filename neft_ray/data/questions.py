@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from neft_ray.data.conversation import Turn
-from neft_ray.data.formats import messages, sharegpt
+from neft_ray.data.formats import said_in_messages, said_in_sharegpt
 from neft_ray.data.read import PlacedRow, Row, read_rows
 from neft_ray.data.row import RowError, text
 from neft_ray.errors import bad_input
@@ -30,6 +30,11 @@ PUBLISHED = {
 REMEDY = "give a file whose rows have instruction, prompt, turns, messages or conversations"
 
 
+def is_published(source: str) -> bool:
+    """Tell whether a name is that of a published set; a file of that name comes first."""
+    return source in PUBLISHED and not Path(source).is_file()
+
+
 def read_set(source: str) -> list[PlacedRow]:
     """Return the rows of an evaluation set.
 
@@ -40,8 +45,7 @@ def read_set(source: str) -> list[PlacedRow]:
     Raises:
         UserError: If it cannot be had.
     """
-    is_published = source in PUBLISHED and not Path(source).is_file()
-    found = str(_download(source)) if is_published else source
+    found = str(_download(source)) if is_published(source) else source
     return read_rows(found, part="held_out", hub_split="all")
 
 
@@ -53,7 +57,9 @@ def questions_of(row: Row) -> tuple[str, list[Turn]]:
     """
     for key, (kind, turns) in KINDS.items():
         if key in row:
-            return kind, turns(row)
+            if not (asked := turns(row)):
+                raise RowError("asks nothing before its first answer")
+            return kind, asked
     raise RowError(f"has the keys {', '.join(map(str, row))}, none of them a prompt's")
 
 
@@ -86,8 +92,8 @@ KINDS: Mapping[str, tuple[str, Callable[[Row], list[Turn]]]] = {
     "turns": ("mt_bench", _in_turn),
     "instruction": ("alpaca_eval", _instruction),
     "prompt": ("prompts", _prompt),
-    "messages": ("prompts", lambda row: opening(messages(row))),
-    "conversations": ("prompts", lambda row: opening(sharegpt(row))),
+    "messages": ("prompts", lambda row: opening(said_in_messages(row))),
+    "conversations": ("prompts", lambda row: opening(said_in_sharegpt(row))),
 }
 """By the key that tells a row's kind, the first that fits: the kind, and what it asks."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -136,7 +137,8 @@ def _read_csv(file: Path) -> Sequence[Row]:
 
 
 def _read_parquet(file: Path) -> Sequence[Row]:
-    return list(_loaded(str(file), "parquet", data_files=[str(file)], split="train"))
+    this_alone = glob.escape(str(file))  # what `datasets` is given is a pattern
+    return list(_loaded(str(file), "parquet", data_files=[this_alone], split="train"))
 
 
 def _read_hub(source: str, split: str) -> Sequence[Row]:

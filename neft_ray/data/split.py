@@ -26,10 +26,11 @@ class Split(IntEnum):
 def prompt_key(turns: Sequence[Turn]) -> str:
     """Return what near-copies of a prompt share: its set of lower-case words.
 
-    Case, punctuation, word order and repeated words do not count, numbers do.
+    Case, punctuation, word order and repeated words do not count, numbers do. Where there is no
+    word, such as in a row of emojis, it is the text itself.
     """
     text = " ".join(f"{turn.text} {turn.context}" for turn in turns if turn.role != "assistant")
-    return " ".join(sorted(set(WORD.findall(text.casefold()))))
+    return " ".join(sorted(set(WORD.findall(text.casefold()))) or text.split())
 
 
 def split_by_key(key: str, config: SplitConfig) -> Split:

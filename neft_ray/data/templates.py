@@ -10,7 +10,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from neft_ray.data.conversation import Turn
 from neft_ray.data.wordings import WORDINGS, Wording
-from neft_ray.errors import bad_input
+from neft_ray.errors import UserError, bad_input
 
 MARKS = {name: f"\x02{name}" for name in ("instruction", "input", "system")}
 """Stand for texts when a template is tried."""
@@ -82,10 +82,9 @@ class Template:
         try:
             self._prompt = environment.from_string(wording.prompt, special)
             self._answer = environment.from_string(wording.answer, special)
-            rendered = self._prompt.render(**MARKS, is_first=True)
         except jinja2.TemplateError as error:
-            remedy = "the variables are instruction, input, system and is_first"
-            raise bad_input("data.template", f"{error}", remedy) from error
+            raise _faulty(error) from error
+        rendered = _text(self._prompt, **MARKS, is_first=True)
         self._used = {name for name, mark in MARKS.items() if mark in rendered}
         if "instruction" not in self._used:
             raise bad_input("data.template", "leaves out the instruction", "add {{ instruction }}")
@@ -136,9 +135,9 @@ class Template:
                 if text and name not in self._used:
                     what = f"leaves out the {name} that rows have"
                     raise bad_input("data.template", what, f"add {{{{ {name} }}}}")
-            yield self._prompt.render(**given, is_first=said.is_first), False
+            yield _text(self._prompt, **given, is_first=said.is_first), False
             if said.answer is not None:
-                yield self._answer.render(answer=said.answer.strip()), True
+                yield _text(self._answer, answer=said.answer.strip()), True
 
     def _chat_pieces(self, turns: Sequence[Turn], tools: Tools) -> list[Piece]:
         pieces: list[Piece] = []
@@ -177,6 +176,18 @@ class Template:
         except (jinja2.TemplateError, TypeError) as error:  # also what the template itself raises
             raise UnfitError("refused by the chat template", str(error)) from error
         return rendered
+
+
+def _text(template: jinja2.Template, **given: Any) -> str:
+    try:
+        return template.render(**given)
+    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        raise _faulty(error) from error
+
+
+def _faulty(error: Exception) -> UserError:
+    remedy = "the variables are instruction, input, system and is_first"
+    return bad_input("data.template", f"{error}", remedy)
 
 
 class PlainText:

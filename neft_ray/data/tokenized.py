@@ -17,6 +17,8 @@ from neft_ray.data.split import Split
 from neft_ray.errors import bad_input
 
 ARRAYS = ("tokens", "supervised", "offsets", "splits")
+SUMMARY = "summary.json"
+FILES = {*(f"{name}.npy" for name in ARRAYS), SUMMARY}
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class TokenizedData:
             partial.mkdir(parents=True)
             for name in ARRAYS:
                 np.save(partial / f"{name}.npy", getattr(self, name))
-            (partial / "summary.json").write_text(json.dumps(self.summary, indent=2))
+            (partial / SUMMARY).write_text(json.dumps(self.summary, indent=2))
             partial.rename(folder)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
@@ -76,4 +78,4 @@ class TokenizedData:
         arrays: dict[str, Any] = {
             name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ARRAYS
         }
-        return cls(**arrays, summary=json.loads((folder / "summary.json").read_text()))
+        return cls(**arrays, summary=json.loads((folder / SUMMARY).read_text()))

@@ -77,10 +77,7 @@ def problem(where: str, predictor: Predictor, room: Room) -> Problem | None:
     Raises:
         UserError: If the model cannot be traced.
     """
-    if room.size is None:
-        return None
-    prediction = predictor.of(predictor.config)
-    if prediction.device <= room.size:
+    if room.size is None or fits(prediction := predictor.of(predictor.config), room):
         return None
     what = f"a worker needs about {prediction.device / GIGABYTE:.3g} GB"
     what += f", and there are {room.size / GIGABYTE:.3g} GB ({room.what})"

@@ -46,7 +46,7 @@ class Setting:
     Attributes:
         strategy: How it is spread.
         world: Its workers.
-        accumulates: Whether some worker needs more than one micro-step for a step.
+        accumulates: Whether some worker runs more than one micro-step in a step.
         gloo: Whether workers speak over gloo, as they do without GPUs.
     """
 

@@ -29,7 +29,7 @@ class Shape:
     Attributes:
         rows: Rows.
         tokens: Tokens of each.
-        accumulates: Whether a step may need more than one of them on a worker.
+        accumulates: Whether a step may need more than one of them on a worker, or runs each twice.
     """
 
     rows: int
@@ -78,7 +78,8 @@ def largest_micro_batch(config: TrialConfig, longest_tokens: int | None = None) 
     tokens = min(longest, max(batch.micro_tokens // rows, 1))
     if batch.micro_tokens < longest:
         rows, tokens = 1, longest
-    return Shape(rows, tokens, share * longest > batch.micro_tokens and share > 1)
+    is_cut = share * longest > batch.micro_tokens and share > 1
+    return Shape(rows, tokens, is_cut or config.noise.symmetric)
 
 
 class Predictor:
@@ -100,12 +101,7 @@ class Predictor:
         Raises:
             UserError: If the model cannot be traced.
         """
-        setting = Setting(
-            config.strategy,
-            config.workers.least,
-            self.shape.accumulates,
-            gloo=config.workers.gpus == 0,
-        )
+        setting = self._setting(config)
         trace = self._trace(config, setting)
         split = (_split(held, trace, setting) for held in moments(trace, setting))
         held, offloaded = max(split, key=lambda parts: parts[0].total)
@@ -122,10 +118,7 @@ class Predictor:
         Raises:
             UserError: If the model cannot be traced.
         """
-        config = self.config
-        strategy, workers = config.strategy, config.workers
-        setting = Setting(strategy, workers.least, self.shape.accumulates, gloo=workers.gpus == 0)
-        return self._trace(config, setting).total
+        return self._trace(self.config, self._setting(self.config)).total
 
     def compared(self) -> Iterator[tuple[str, TrialConfig]]:
         """Yield all strategies and stages, with and without checkpointing and adapters."""
@@ -140,6 +133,12 @@ class Predictor:
                     words = [name, "lora" if lora else "", "checkpointing" if checkpointing else ""]
                     variant = {"model": changed, "strategy": strategy}
                     yield " + ".join(filter(None, words)), self.config.model_copy(update=variant)
+
+    def _setting(self, config: TrialConfig) -> Setting:
+        workers = config.workers
+        return Setting(
+            config.strategy, workers.least, self.shape.accumulates, gloo=workers.gpus == 0
+        )
 
     def _trace(self, config: TrialConfig, setting: Setting) -> Trace:
         dtype = torch.bfloat16 if setting.size == HALF else torch.float32

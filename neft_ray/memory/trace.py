@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import (
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import bad_input
 from neft_ray.memory.recorder import ROOT, Moment, Recorder
-from neft_ray.model import SupervisedLM, decoder_layers, resolve_path
+from neft_ray.model import SupervisedLM, decoder_layers, load_description
 from neft_ray.strategy.models import for_training
 
 SMALL_ELEMENTS = 10**5
@@ -80,7 +80,8 @@ def trace_step(
         dtype: Of the parameters that forward and backward see.
 
     Raises:
-        UserError: If the model cannot run on fake tensors, or is held in 4 bits.
+        UserError: If the model is no causal language model, cannot run on fake tensors, or is held
+            in 4 bits.
     """
     if config.model.quantization is not None:
         what, remedy = "what 4-bit weights hold is not predicted", "measure a few steps instead"
@@ -122,21 +123,10 @@ def trace_step(
 
 
 def _from_description(config: TrialConfig, dtype: torch.dtype) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
     from transformers.initialization import no_init_weights
 
-    given = config.model
-    trusts = given.trust_remote_code
-    path = resolve_path(given.path)
-    try:
-        described = AutoConfig.from_pretrained(
-            path, revision=given.revision, trust_remote_code=trusts
-        )
-    except (OSError, ValueError) as error:
-        remedy = "give a folder with config.json, or a hub name you can reach"
-        raise bad_input(
-            given.path, f"its configuration cannot be read ({error})", remedy
-        ) from error
+    trusts, described = config.model.trust_remote_code, load_description(config.model)
     with no_init_weights():
         model = AutoModelForCausalLM.from_config(described, dtype=dtype, trust_remote_code=trusts)
     model.tie_weights()  # left out with the initialisation

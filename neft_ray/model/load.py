@@ -134,12 +134,11 @@ def _unloadable(config: ModelConfig, part: str, error: Exception) -> UserError:
     return bad_input(config.path, what, remedy)
 
 
-def check_model(config: ModelConfig, tokenizer: Any) -> None:
-    """Refuse a model that cannot be trained, without reading its tensors.
+def load_description(config: ModelConfig) -> Any:
+    """Return the Hugging Face configuration of a model.
 
     Raises:
-        UserError: If the configuration or weights are missing, truncated, or do not fit the
-            tokenizer.
+        UserError: If it is missing, damaged, or that of no causal language model.
     """
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoConfig
 
@@ -153,6 +152,17 @@ def check_model(config: ModelConfig, tokenizer: Any) -> None:
     if not config.trust_remote_code and type(described) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         what = f"{described.model_type} is no causal language model"
         raise bad_input(config.path, what, "use a decoder, such as a Llama")
+    return described
+
+
+def check_model(config: ModelConfig, tokenizer: Any) -> None:
+    """Refuse a model that cannot be trained, without reading its tensors.
+
+    Raises:
+        UserError: If the configuration or weights are missing, truncated, or do not fit the
+            tokenizer.
+    """
+    described, path = load_description(config), resolve_path(config.path)
     if len(tokenizer) > described.get_text_config().vocab_size:
         what = f"its tokenizer has {len(tokenizer)} tokens, its embedding fewer"
         raise bad_input(config.path, what, "use the tokenizer that belongs to the model")
@@ -166,7 +176,12 @@ def _check_weight_files(folder: Path, config: ModelConfig) -> None:
     index = folder / "model.safetensors.index.json"
     weights = set(folder.glob("*.safetensors"))
     if index.is_file():
-        weights |= {folder / name for name in json.loads(index.read_text())["weight_map"].values()}
+        try:
+            listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+            what = f"is truncated or damaged ({error})"
+            raise bad_input(index, what, "copy or download it again") from error
+        weights |= {folder / name for name in listed}
     if not weights and not config.allow_pickle:
         remedy = "convert the weights to safetensors, or set model.allow_pickle if you trust them"
         raise bad_input(config.path, "has no safetensors weights", remedy)

@@ -9,6 +9,7 @@ from neft_ray.config.load import dump_sweep, load_sweep
 from neft_ray.config.schedulers import Halving, Hyperband, Population
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.errors import Problem, UserError, bad_input
+from neft_ray.files import write_whole
 from neft_ray.run_directory import RunDirectory
 
 FREE = (
@@ -60,6 +61,4 @@ def check_resume(run: RunDirectory, kind: str, config: SweepConfig) -> dict[str,
 
 def adopt(run: RunDirectory, config: SweepConfig) -> None:
     """Replace the run's resolved configuration, all or nothing."""
-    partial = run.config_file.with_suffix(".partial")
-    partial.write_text(dump_sweep(config))
-    partial.replace(run.config_file)
+    write_whole(run.config_file, dump_sweep(config))

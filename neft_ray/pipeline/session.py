@@ -10,6 +10,7 @@ from neft_ray.config.load import dump_sweep
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import Problem, UserError, bad_input
+from neft_ray.files import write_whole
 from neft_ray.model import check_model, load_tokenizer
 from neft_ray.pipeline.provenance import (
     ENVIRONMENT_FILE,
@@ -83,7 +84,7 @@ class Session:
             stand_in: What differs from the sweep that this one stands for, if it does.
         """
         run = create_run(here(self.config.storage), self.config.name, name)
-        run.config_file.write_text(dump_sweep(self.config))
+        write_whole(run.config_file, dump_sweep(self.config))
         summary = self.data.data(self.config.trial).summary
         run.write_manifest(
             run.manifest

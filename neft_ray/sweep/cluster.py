@@ -48,7 +48,7 @@ class Machine:
     def holds(self, workers: WorkersConfig) -> int:
         """Return how many workers fit on it."""
         fits = int(self.cpus // workers.cpus)
-        return min(fits, int(self.gpus // workers.gpus)) if workers.gpus else fits
+        return min(fits, workers.on_gpus(self.gpus)) if workers.gpus else fits
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.data.prepare import prepare
 from neft_ray.data.tokenized import TokenizedData
+from neft_ray.files import write_whole
 from neft_ray.journal import TrialRecord
 from neft_ray.model import load_tokenizer
 from neft_ray.order import Order
@@ -174,8 +175,7 @@ def prepare_order(
 ) -> Order:
     """Make a trial's folder and return what a worker needs to know."""
     folder = run.trial(record.number)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(config.model_dump_json(indent=2))
+    write_whole(folder / "config.json", config.model_dump_json(indent=2))
     observer.started(record, config, folder)
     return Order(
         number=record.number,

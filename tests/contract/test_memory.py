@@ -71,6 +71,13 @@ def test_one_worker_holds_what_was_predicted(case):
     assert_close(config, measured(config, torch.device("cpu")))
 
 
+@pytest.mark.parametrize("batch", [2, 4])
+def test_noise_in_pairs_holds_gradients_while_the_second_is_computed(batch):
+    pairs = {"noise.symmetric": True, "noise.alpha": 5.0, "batch.size_examples": batch}
+    config = configured("ddp", "whole", 1).with_values(pairs)
+    assert_close(config, measured(config, torch.device("cpu")))
+
+
 def test_rows_to_measure_are_the_largest_micro_batch():
     config = configured("ddp", "whole", 1)
     data, shape = random_rows(config), Predictor(config).shape

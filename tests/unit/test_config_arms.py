@@ -96,6 +96,16 @@ def test_a_control_may_be_set_from_the_command_line():
     assert "sweep.controls.decay.optimizer.weight_decay: got the text 'x'" in found
 
 
+@pytest.mark.parametrize(
+    ("change", "key"), [("alpha: 5", "noise.alpha"), ("learning_rate: 1e-4", None)]
+)
+def test_no_change_on_the_way_undoes_what_an_arm_fixes(change, key):
+    options = ["sweep.space={optimizer.beta1: {choice: [0.5, 0.9]}}", "sweep.control.noise.alpha=0"]
+    found = problems(EXAMPLE, *options, f"changes=[{{after_step: 10, {change}}}]")
+    assert len(found) == (key is not None)
+    assert all(f"changes[0].alpha: replaces {key}, which the sweep" in said for said in found)
+
+
 def test_rules_of_the_whole_sweep_see_what_a_further_control_fixes():
     controls = "controls: {half: {model.dtype: float32}}"
     text = changed((LINE, f"{LINE}\n  {controls}"))

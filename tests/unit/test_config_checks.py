@@ -240,12 +240,15 @@ def test_the_padded_length_is_that_of_padded_rows():
     ("options", "found"),
     [
         (["budget.dollars=5"], ["sweep.budget.dollars: nothing has a price; write sweep.price"]),
-        (["budget.dollars=5", "price.dollars_per_cpu_hour=0.1"], []),
+        (["budget.dollars=5", "price.dollars_per_cpu_hour=0.1", "gpus=0"], []),
+        (["price.dollars_per_cpu_hour=0.1", "price.dollars_per_gpu_hour=0"], []),
+        (["price.dollars_per_cpu_hour=0.1"], ["the price of cores, and the workers' GPUs have"]),
+        (["price.dollars_per_gpu_hour=2", "gpus=0"], ["is the price of GPUs, and workers.gpus"]),
         (["budget.dollars=5", "price.instance=g5.xlarge"], []),
         (["price.instance=g5.xlarge", "price.dollars_per_gpu_hour=1"], ["both give a price"]),
         (["price.instance=g5.xlagre"], ["did you mean 'g5.xlarge'?"]),
         (["budget.gpu_hours=5", "gpus=0"], ["no GPU is used: workers.gpus is 0"]),
-        (["price.instance=g5.xlarge", "gpus=0"], ["is priced by its GPUs, and workers.gpus is 0"]),
+        (["price.instance=g5.xlarge", "gpus=0"], ["is the price of GPUs, and workers.gpus is 0"]),
     ],
 )
 def test_a_budget_is_of_something_that_can_be_counted(options, found):

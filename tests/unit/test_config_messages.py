@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.config_files import changed, problems
+from tests.unit.config_files import EXAMPLE, changed, problems
 
 FAULTS = [
     (
@@ -158,6 +158,14 @@ def test_all_problems_are_reported_together_in_the_order_of_the_file(faults):
                 "x.yaml:15: nosie: unknown key; did you mean 'noise'?",
             ],
         ),
+        (
+            ("strategy: {kind: ddp}", "strategy: {kind: ddp}\nkeep_checkpoints: 1"),
+            ["x.yaml:15: keep_checkpoints: unknown key; did you mean 'sweep.keep_checkpoints'?"],
+        ),
+        (
+            ("{kind: asha, grace_steps: 100, eta: 4}", "{kind: none, eta: 4}"),
+            ["x.yaml:23: sweep.scheduler.eta: not a key of this kind; known: kind"],
+        ),
     ],
 )
 def test_wrong_shapes_are_explained_in_plain_words(change, messages):
@@ -174,6 +182,17 @@ def test_wrong_shapes_are_explained_in_plain_words(change, messages):
 def test_a_range_of_workers_goes_from_the_least_to_the_most(num, message):
     found = problems(changed(("workers: {num: 8, ", f"workers: {{num: {num}, ")))
     assert found[-1] == f"x.yaml:15: {message}"
+
+
+def test_a_worker_has_whole_gpus_or_a_part_of_one():
+    assert problems(EXAMPLE, "workers.gpus=2") == problems(EXAMPLE, "workers.gpus=0.5") == []
+    (found,) = problems(EXAMPLE, "workers.gpus=1.5")
+    assert found.endswith("workers.gpus: 1.5 is neither whole GPUs nor a part of one; round it")
+
+
+def test_a_name_that_is_too_long_is_told_what_a_name_is():
+    (found,) = problems(EXAMPLE, f"name={'a' * 101}")
+    assert found.endswith("a letter or digit first, 100 at most")
 
 
 def test_a_value_that_cannot_be_read_is_one_problem():

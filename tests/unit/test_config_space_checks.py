@@ -173,6 +173,15 @@ def test_a_first_value_under_a_condition_comes_with_what_it_needs():
     )
 
 
+def test_of_several_conditions_only_the_one_that_fails_is_named():
+    domain = "{choice: [linear], when: {noise.alpha: 5, optimizer.beta1: 0.5}}"
+    lines = f"{RANGE}\n    optimizer.beta1: {{choice: [0.5, 0.9]}}\n    noise.schedule: {domain}"
+    (found,) = problems(
+        changed((RANGE, lines)), "sweep.first=[{noise.alpha: 5, noise.schedule: linear}]"
+    )
+    assert found.endswith("only where optimizer.beta1 is 0.5; write optimizer.beta1 beside it")
+
+
 def test_a_grid_has_no_first_values():
     found = problems(changed((RANGE, LISTED)), *GRID, "sweep.first=paper")
     assert found == [
@@ -213,6 +222,14 @@ def test_constraints_are_arithmetic_over_the_trials_keys_that_can_hold(rule, fou
     if found is not None:
         assert len(got) == len({*got})
         assert ": sweep.constraints" in got[0] and found in got[0] and "; " in got[0]
+
+
+def test_a_constraint_meets_the_base_value_only_where_a_trial_keeps_it():
+    rank = "sweep.space.model.lora.rank={choice: [4, 8]"
+    rule = "sweep.constraints=['model.lora.rank * optimizer.learning_rate < 1']"
+    assert problems(EXAMPLE, rank + "}", rule) == []
+    (found,) = problems(EXAMPLE, rank + ", when: {noise.alpha: 5}}", rule)
+    assert "cannot be computed where model.lora.rank = None" in found
 
 
 def test_a_grid_leaves_out_what_breaks_a_constraint_and_counts_it():

@@ -13,6 +13,7 @@ from neft_ray.cost.disk import checkpoint_bytes, disk_need, disk_problem
 from neft_ray.cost.earlier import earlier_speed
 from neft_ray.cost.estimate import budget_problems, estimate
 from neft_ray.cost.evaluation import evaluation_share
+from neft_ray.cost.here import slots_here
 from neft_ray.cost.pace import Pace, Speed
 from neft_ray.cost.schedule import makespan, seconds_left, slots_of
 from neft_ray.data.split import Split
@@ -21,6 +22,7 @@ from neft_ray.journal import PAUSED, Report, TrialRecord
 from neft_ray.memory.predict import Predictor
 from neft_ray.plan import make_plan
 from neft_ray.run_directory import create_run
+from neft_ray.sweep.cluster import Machine
 from neft_ray.sweep.driver import DataCache
 from tests.unit.config_files import EXAMPLE
 from tests.unit.sweep_runs import sweep_config
@@ -112,6 +114,18 @@ def test_the_speed_of_an_earlier_run_is_used_if_it_did_the_same_work(tmp_path):
 
 
 # ---- time --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("gpus", "num", "fit"),
+    [(1, 3, 3), (2, 3, 1), (0.5, 2, 4), (0.2, 1, 5), (0.1, 1, 10), (0.3, 3, 9), (1 / 3, 1, 3)],
+)
+def test_as_many_trials_run_as_have_a_gpu_or_their_part_of_one(monkeypatch, gpus, num, fit):
+    monkeypatch.setattr("neft_ray.cost.here.num_cores", lambda: 100)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: num)
+    config, _ = planned(f"workers={{num: 1, cpus: 1, gpus: {gpus}}}")
+    assert slots_here(config) == fit
+    assert Machine(cpus=100.0, gpus=float(num)).holds(config.workers) == fit
 
 
 def test_trials_are_dealt_out_to_slots():

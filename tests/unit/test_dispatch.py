@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from neft_ray.config.sweep import ObjectiveConfig
 from neft_ray.journal import FAILED, RUNNING, read_events
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep import dispatch
@@ -46,7 +47,7 @@ class Sweep:
             self.conductor,
             SimpleNamespace(mailboxes=self.boxes),
             Roster(self.boxes, None),
-            Retention(run, self.conductor.records, 3),
+            Retention(run, self.conductor.records, 3, ObjectiveConfig()),
             MAX_FAILURES,
             Calls(
                 prepare=lambda record: SimpleNamespace(fields=record.number),

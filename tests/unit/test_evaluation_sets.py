@@ -31,6 +31,8 @@ def test_a_kind_is_known_by_its_keys(tmp_path, lines):
         (MT_BENCH, "mt_bench", ["First?", "Then?"]),
         (IFEVAL, "ifeval", ["No commas."]),
         ([{"prompt": "Say."}], "prompts", ["Say."]),
+        ([{"messages": [{"role": "user", "content": "Who?"}]}], "prompts", ["Who?"]),
+        ([{"conversations": [{"from": "human", "value": "Why?"}]}], "prompts", ["Why?"]),
     ):
         found = load_set(write(tmp_path / ("my.jsonl" if lines else "my.json"), rows, lines))
         assert (found.kind, found.name, len(found.prompts)) == (kind, "my", len(rows))
@@ -76,6 +78,7 @@ def test_the_content_not_the_name_tells_sets_apart(tmp_path):
         ('[{"turns": ["a", 2]}]', "row 1: 'turns' is not a list of texts"),
         ('[{"prompt": "a"}, {"prompt": "a"}]', "row 2: asks what"),
         ('[{"prompt": "a"}, {"turns": ["b"]}]', "row 2: is of kind mt_bench, and the rows before"),
+        ('[{"messages": [{"role": "assistant", "content": "Hi."}]}]', "row 1: asks nothing before"),
         (json.dumps([{"messages": [{"role": "system", "content": "Be."},
                                    {"role": "user", "content": "Who?"},
                                    {"role": "assistant", "content": "Mia."}]}]),

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from neft_ray.config.data import DataConfig
 from neft_ray.data.examples import examples
+from neft_ray.data.formats import read_conversations
 from neft_ray.data.inspection import spans
 from neft_ray.data.prepare import count
 from neft_ray.data.wordings import WORDINGS
@@ -138,6 +139,19 @@ def test_of_a_tree_the_best_ranked_path_is_the_conversation(found, tokenizer):
         found(rows[:1], format="oasst")
 
 
+def test_a_tree_in_a_table_of_texts_is_read_as_one_of_numbers(tmp_path):
+    file = tmp_path / "rows.csv"
+    lines = ["a,,prompter,,False", "b,a,assistant,1,False", "c,a,assistant,0,True"]
+    lines += ["d,a,assistant,0,False", "e,a,assistant,nan,False"]
+    head = "message_id,parent_id,role,rank,deleted,text"
+    file.write_text("\n".join([head, *(f"{line},{line[0]}" for line in lines)]))
+    (tree,) = read_conversations(str(file), "oasst")
+    assert [turn.text for turn in tree.turns] == ["a", "d"]
+    file.write_text(f"{head}\na,,prompter,best,False,a\n")
+    with pytest.raises(UserError, match="row 1: 'rank' is 'best', not a number"):
+        read_conversations(str(file), "oasst")
+
+
 ROWS_OF_TWO = as_sharegpt([("Why?", "So."), ("When?", "Now.")])
 
 
@@ -164,6 +178,18 @@ def test_messages_that_begin_with_an_answer_or_do_not_alternate_are_counted(foun
     assert count([second])["dropped: roles that do not alternate"] == 1
 
 
+@pytest.mark.parametrize("turns", ["first", "each"])
+def test_a_single_question_is_one_whatever_was_said_before(found, chat_tokenizer, turns):
+    greeted = [{"from": "gpt", "value": "Hello."}, *ROWS_OF_TWO[0]["conversations"]]
+    rows = found(
+        [{"conversations": greeted}], chat_tokenizer, format="sharegpt", template="chat",
+        turns=turns,
+    )  # fmt: skip
+    assert rows[0].conversation.turns[0].text == "Why?"
+    assert len(rows) == {"first": 1, "each": 2}[turns]
+    assert count(rows[:1])["cut: answers before the first question"] == 1
+
+
 def test_rows_with_an_empty_message_are_dropped_and_counted(found):
     rows = [{"instruction": "Say nothing.", "output": " \n"}]
     assert count(found(rows)) == {"dropped: an empty message": 1}
@@ -177,6 +203,8 @@ def test_rows_with_an_empty_message_are_dropped_and_counted(found):
         ({"turns": ["Name three fruits.", "Why?"]}, "Name three fruits."),
         (as_messages([("Name three fruits.", "Apples")])[0], "Fruits: name three"),
         (as_sharegpt([("Name three fruits.", "Apples")])[0], "Name three fruits."),
+        ({"messages": [{"role": "user", "content": "Name three fruits."}]}, "Name three fruits."),
+        ({"conversations": [{"from": "human", "value": "Name fruits three"}]}, "Name three fruits"),
     ],
 )
 def test_rows_that_ask_what_an_evaluation_asks_are_dropped(found, tmp_path, evaluation, prompt):

@@ -1,6 +1,9 @@
 """A file is there whole, as it was or as it is to be."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +30,22 @@ def test_until_the_new_one_is_whole_the_old_one_stays(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write_whole(file, "new")
     assert file.read_text() == "old"
+
+
+def test_another_process_may_write_the_same_file_meanwhile(tmp_path, monkeypatch):
+    file, write = tmp_path / "a.txt", Path.write_bytes
+    theirs = f"write_whole(Path({str(file)!r}), 'theirs')"
+    code = f"from pathlib import Path; from neft_ray.files import write_whole; {theirs}"
+
+    def slowly(path, data):
+        write(path, data)
+        subprocess.run([sys.executable, "-c", code], check=True)
+        assert file.read_text() == "theirs"
+
+    monkeypatch.setattr(Path, "write_bytes", slowly)
+    write_whole(file, "ours")
+    assert file.read_text() == "ours"
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_what_cannot_be_written_is_told(tmp_path):

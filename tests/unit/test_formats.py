@@ -54,6 +54,14 @@ def test_every_kind_of_file_gives_the_same_rows(tmp_path, kind):
     assert [found.turns for found in read_conversations(str(file), "alpaca")] == [TURNS, second]
 
 
+@pytest.mark.parametrize("name", ["rows[1]", "rows*"])
+def test_a_file_is_read_by_its_name_whatever_it_is(tmp_path, name):
+    for file in (name, "rows1", "rows2"):
+        Dataset.from_list([{**ROW, "output": file}]).to_parquet(tmp_path / f"{file}.parquet")
+    (found,) = read_conversations(str(tmp_path / f"{name}.parquet"), "alpaca")
+    assert found.turns[1].text == name
+
+
 def test_a_folder_is_all_its_files_in_the_order_of_their_names(tmp_path):
     for name in ("b", "a"):
         write_lines(tmp_path / f"{name}.jsonl", {**ROW, "output": name})

@@ -18,6 +18,7 @@ from neft_ray.config.load import load_sweep
 from neft_ray.config.strategy import DdpConfig, DeepspeedConfig, FsdpConfig
 from neft_ray.data.batches import StepOrder, batches_of_rank
 from neft_ray.data.split import Split
+from neft_ray.errors import UserError
 from neft_ray.memory.fit import PROCESS_BYTES, Room, problem, room_of, trials_per_gpu
 from neft_ray.memory.held import Setting
 from neft_ray.memory.ledgers import LEDGERS, peak
@@ -79,6 +80,16 @@ def test_only_a_configuration_is_read(tmp_path):
 
 
 # The micro-step
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [('{"model_type": "t5"}', "t5 is no causal language model"), ("{", "cannot be loaded")],
+)
+def test_what_is_no_model_is_refused_as_before_a_sweep(tmp_path, written, told):
+    (tmp_path / "config.json").write_text(written)
+    with pytest.raises(UserError, match=told):
+        trace_step(small_config({"model.path": str(tmp_path)}), SHAPE)
 
 
 def test_gradients_are_complete_in_the_end_and_each_in_its_group():

@@ -195,6 +195,11 @@ def split_weights(folder) -> list[Path]:
     return sorted(folder.glob("*.safetensors"))
 
 
+def index_of(folder) -> Path:
+    split_weights(folder)
+    return folder / "model.safetensors.index.json"
+
+
 def use_pickle(folder):
     state = AutoModelForCausalLM.from_pretrained(folder).state_dict()
     (folder / "model.safetensors").unlink()
@@ -249,6 +254,8 @@ def test_weights_in_half_precision_or_in_parts_load_as_float32(folder, tokenizer
         (lambda f: truncate(f / "model.safetensors"), "truncated or damaged"),
         (lambda f: truncate(split_weights(f)[1]), "model-00002.*: is missing, truncated"),
         (lambda f: split_weights(f)[1].unlink(), "model-00002.*: is missing, truncated"),
+        (lambda f: truncate(index_of(f)), "safetensors.index.json: is truncated or damaged"),
+        (lambda f: edit_json(index_of(f), weight_map=[]), "index.json: is truncated or damaged"),
         (lambda f: edit_json(f / "config.json", vocab_size=1000), "tokenizer has 1024 tokens"),
         (lambda f: edit_json(f / "config.json", model_type="t5"), "t5 is no causal language"),
         (own_code, "custom code"),

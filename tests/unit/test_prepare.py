@@ -11,8 +11,9 @@ import pytest
 from neft_ray.config.data import DataConfig, SplitConfig
 from neft_ray.data.prepare import prepare, tokenize
 from neft_ray.data.split import Split
-from neft_ray.data.tokenized import TokenizedData
+from neft_ray.data.tokenized import FILES, TokenizedData
 from neft_ray.errors import UserError
+from neft_ray.working_copy import bucket_of, here
 
 NUM_SAVES = 60
 SAVER = f"""
@@ -289,6 +290,43 @@ def test_prepared_data_are_used_again_until_config_file_or_tokenizer_change(tmp_
     others.append(folder())
     assert len({first, *others}) == 4
     assert "Otherwise" in str(texts(TokenizedData.load(others[-1]), tokenizer))
+
+
+def test_a_folder_that_is_named_as_a_published_set_is_not_the_set(tmp_path, tokenizer, monkeypatch):
+    (tmp_path / "mt_bench").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = DataConfig(train=write(tmp_path / "a.jsonl", some_rows(9)), exclude=("mt_bench",))
+    with pytest.raises(UserError, match="mt_bench: cannot be fetched from lmsys/mt-bench"):
+        prepare(config, tokenizer, "x", tmp_path / "cache")
+
+
+def test_a_first_token_of_another_name_is_another_folder(tmp_path, tokenizer):
+    config = DataConfig(train=write(tmp_path / "rows.jsonl", some_rows(80)), template="llama2-chat")
+    renamed = copy.deepcopy(tokenizer)
+    renamed.bos_token = tokenizer.eos_token
+    folders = {prepare(config, it, "x", tmp_path / "cache") for it in (tokenizer, renamed)}
+    assert len(folders) == 2
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_tokens_that_a_bucket_has_in_part_are_made_whole(
+    machine, place, tmp_path, tokenizer, comes_back
+):
+    config = DataConfig(train=write(tmp_path / "rows.jsonl", some_rows(80)), template="question")
+    whole = prepare(config, tokenizer, "x", here(place))
+    there = bucket_of(whole)
+    sizes = there.sizes()
+    assert sizes.keys() == FILES
+    there.delete("tokens.npy")  # as if the first machine had died while it pushed
+    if not comes_back:
+        machine("second")
+    again = prepare(config, tokenizer, "x", here(place))
+    assert (again == whole) == comes_back
+    assert np.array_equal(TokenizedData.load(again).tokens, TokenizedData.load(whole).tokens)
+    assert there.sizes() == sizes
+    machine("third")
+    third = prepare(config, tokenizer, "x", here(place))
+    assert {path.name for path in third.iterdir()} == FILES
 
 
 def test_real_alpaca_rows_with_a_real_tokenizer(real_data):

@@ -36,6 +36,11 @@ def test_another_word_or_number_is_another_prompt(other):
     assert key("x", "List three fruits.") != key("x", other)
 
 
+def test_prompts_without_words_are_told_apart_by_what_they_are():
+    assert key("🍎 🍐") == key(" 🍎  🍐\n") != key("🍐 🍎")
+    assert key("?!") != key("🍎") != key("")
+
+
 def test_words_of_the_input_and_of_the_system_count():
     assert key("Add.", "1 2") != key("Add.", "1 3")
     turns = [Turn("system", "Be brief."), Turn("user", "Add.")]

@@ -111,6 +111,18 @@ def test_a_template_that_cannot_work_is_refused_at_once(tokenizer, name, message
         Template(name, tokenizer)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"), [("nothing", "'nothing' is undefined"), ("1 / 0", "division by zero")]
+)
+def test_a_template_that_fails_for_some_rows_is_told_as_one_that_always_does(
+    tokenizer, wrong, told
+):
+    text = "{{ instruction }}{% if not input %}{{ " + wrong + " }}{% endif %}"
+    template = Template(text, tokenizer)
+    with pytest.raises(UserError, match=f"data.template: {told}; the variables are instruction"):
+        template.pieces([Turn("user", "Add."), Turn("assistant", "three")])
+
+
 @pytest.mark.parametrize("turns", [[ASK, *EXCHANGE], [*EXCHANGE, EXCHANGE[1]], EXCHANGE[1:]])
 def test_a_named_template_has_no_place_for_roles_that_do_not_alternate(tokenizer, turns):
     with pytest.raises(UnfitError, match="do not alternate"):

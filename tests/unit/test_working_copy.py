@@ -22,6 +22,12 @@ def test_a_folder_is_its_own_place(tmp_path):
     assert not (tmp_path / "nothing").exists()
 
 
+def test_a_place_may_be_below_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert here("~/runs") == tmp_path / "runs"
+    assert here("a/~/runs").parts == ("a", "~", "runs")
+
+
 def test_a_place_is_found_again_on_every_machine(machine, place):
     first = here(place) / "run" / "trials"
     machine("second")
