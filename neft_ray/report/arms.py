@@ -73,15 +73,20 @@ class Arm:
         return tuple(trial for trial in self.trials if trial.status == STOPPED)
 
 
+def configurations(arm: Arm) -> list[list[Trial]]:
+    """Return an arm's finalists by configuration: those of each differ in their seeds alone."""
+    by_values: dict[tuple[tuple[str, Any], ...], list[Trial]] = defaultdict(list)
+    for trial in arm.finalists:
+        by_values[tuple(sorted(trial.values.items()))].append(trial)
+    return list(by_values.values())
+
+
 def best_configuration(arm: Arm) -> tuple[Trial, ...]:
     """Return the runs of an arm's finalist configuration with the best mean objective.
 
     Configurations are ranked by their finished runs: those with more of them first, so that one
     lucky early run does not win.
     """
-    by_values: dict[tuple[tuple[str, Any], ...], list[Trial]] = defaultdict(list)
-    for trial in arm.finalists:
-        by_values[tuple(sorted(trial.values.items()))].append(trial)
 
     def rank(trials: list[Trial]) -> tuple[int, float, int]:
         losses = [t.record.objective(arm.at) for t in trials if t.status in (COMPLETED, DIVERGED)]
@@ -89,5 +94,5 @@ def best_configuration(arm: Arm) -> tuple[Trial, ...]:
         first = trials[0].record.number
         return -len(losses), mean if math.isfinite(mean) else math.inf, first
 
-    best = min(list(by_values.values()), key=rank)
+    best = min(configurations(arm), key=rank)
     return tuple(sorted(best, key=lambda trial: trial.record.seed))

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from neft_ray.journal import COMPLETED
-from neft_ray.report.arms import Arm
+from neft_ray.report.arms import Arm, configurations
 from neft_ray.report.trials import Trial
 
 LOSS = "report_loss"
@@ -38,10 +37,7 @@ def candidates_of(arms: Sequence[Arm], objectives: Mapping[str, str]) -> tuple[C
     """
     found = []
     for arm in arms:
-        groups: dict[tuple[tuple[str, object], ...], list[Trial]] = defaultdict(list)
-        for trial in arm.finalists:
-            groups[tuple(sorted(trial.values.items()))].append(trial)
-        for trials in groups.values():
+        for trials in configurations(arm):
             done = [trial for trial in trials if trial.status == COMPLETED]
             values = tuple(_mean(done, name) for name in objectives)
             if done and all(map(math.isfinite, values)):
