@@ -98,7 +98,7 @@ class RunDirectory:
 
     def trial_config(self, number: int) -> TrialConfig:
         """The whole configuration of a trial that was started."""
-        return TrialConfig.model_validate_json((self.trial(number) / "config.json").read_text())
+        return TrialConfig.model_validate_json((self.trial(number) / "config.json").read_bytes())
 
     @property
     def manifest(self) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class Session:
             }
             | ({"stand_in": list(stand_in)} if stand_in else {})
         )
-        (run.root / ENVIRONMENT_FILE).write_text(environment())
+        write_whole(run.root / ENVIRONMENT_FILE, environment())
         return run
 
     def dataset(self, trial: TrialConfig) -> Dataset:

@@ -141,7 +141,7 @@ class Conductor:
         self._settle()
 
     def ended(self) -> list[TrialRecord]:
-        """Return the paused trials that have ended since the last call."""
+        """Return the trials without workers, paused or interrupted, that ended since last asked."""
         ended, self._ended = self._ended, []
         return ended
 
@@ -172,6 +172,7 @@ class Conductor:
             for number in [n for n in self._interrupted if self.records[n].phase in phases]:
                 self._interrupted.remove(number)
                 self.end(number, STOPPED)
+                self._ended.append(self.records[number])
             self._settle()
         return [n for n in sorted(state.running) if self.records[n].phase in state.ended_early]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from ray.tune import Stopper
 from ray.tune.schedulers import FIFOScheduler
 
 from neft_ray.config.sweep import BudgetConfig
-from neft_ray.errors import Problem, StorageError, UserError
+from neft_ray.errors import Problem, StorageError, UserError, bad_input
 from neft_ray.journal import FAILED, HALTED, RUNNING, TrialRecord
 from neft_ray.order import Order
 from neft_ray.run_directory import RunDirectory, trial_name
@@ -73,6 +74,8 @@ class Dispatcher(Unpickled, FIFOScheduler):  # type: ignore[misc]
         self.is_stopping = False
         """While true, no trial starts."""
         self._unpaid: list[int] = []
+        self._num_lost = 0
+        """Slots that Tune has given up."""
         self._last_seen = dict.fromkeys(range(len(slots.mailboxes)), 0)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -80,11 +83,9 @@ class Dispatcher(Unpickled, FIFOScheduler):  # type: ignore[misc]
         slot, happened = trial.config[SLOT], unpack(result)
         if happened.id > self._last_seen[slot]:  # a slot that was started again repeats itself
             self._last_seen[slot] = happened.id
-            try:
+            with self._error_kept():
                 self._enter(slot, happened)
                 self.start_trials()
-            except UserError as error:  # Tune would wrap it in a traceback
-                self.error = error
         return str(self.CONTINUE)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
@@ -92,11 +93,19 @@ class Dispatcher(Unpickled, FIFOScheduler):  # type: ignore[misc]
         if trial.should_recover():
             return
         number = self._roster.lose(trial.config[SLOT])
-        if number is not None:
-            record = self._conductor.records[number]
-            self._crashed(record, "its slot could not be kept alive; see driver.log")
-        self._conductor.hold(*self._roster.manned)
-        self.start_trials()
+        self._num_lost += 1
+        with self._error_kept():
+            if number is not None:
+                self._handed_back(
+                    "crash", number, "its slot could not be kept alive; see driver.log"
+                )
+            self._conductor.hold(*self._roster.manned)
+            self._tell_all_ended()
+            self.start_trials()
+            is_over = self.is_stopping or self._conductor.is_finished
+            if self._num_lost == len(self._mailboxes) and not is_over:
+                remedy = "see there what killed them, then go on with --resume"
+                raise bad_input("driver.log", "no slot could be kept alive", remedy)
 
     def start_trials(self) -> None:
         """Start trials in idle slots, and wake others while there are more."""
@@ -122,7 +131,7 @@ class Dispatcher(Unpickled, FIFOScheduler):  # type: ignore[misc]
             self._mailboxes[slot].decide.remote(happened.id, stops)
             self._calls.reported(self._conductor.records[number])
         elif happened.kind in ("crash", "move"):
-            self._handed_back(happened)
+            self._handed_back(happened.kind, number, happened.reason)
         elif happened.kind == "end" and happened.status == HALTED:
             raise StorageError([Problem(trial_name(number), happened.reason, "see above")])
         elif happened.kind == "end":
@@ -130,16 +139,16 @@ class Dispatcher(Unpickled, FIFOScheduler):  # type: ignore[misc]
         self._conductor.hold(*self._roster.manned)
         self._tell_all_ended()
 
-    def _handed_back(self, happened: Happened) -> None:
+    def _handed_back(self, kind: str, number: int, reason: str) -> None:
         """Let a trial go on where there are workers next; after crashes, not for ever."""
-        record = self._conductor.records[happened.trial]
+        record = self._conductor.records[number]
         if record.status != RUNNING:  # its last report has stopped it
             self._tell_ended(record)
-        elif happened.kind == "move":
-            self._conductor.move(record.number, happened.reason)
-            self._retention.moved(record.number)
+        elif kind == "move":
+            self._conductor.move(number, reason)
+            self._retention.moved(number)
         else:
-            self._crashed(record, happened.reason)
+            self._crashed(record, reason)
 
     def _crashed(self, record: TrialRecord, reason: str) -> None:
         logger.warning("trial %d: %s", record.number, reason)
@@ -162,12 +171,21 @@ class Dispatcher(Unpickled, FIFOScheduler):  # type: ignore[misc]
 
     def check_budget(self) -> None:
         """Stop the trials that the budget no longer pays for."""
-        unpaid = self._conductor.check_budget(time.time())
-        for slot, number in self._roster.running:
-            if number in unpaid and number not in self._unpaid:
-                self._mailboxes[slot].stop.remote()
-        self._unpaid = unpaid
-        self._tell_all_ended()
+        with self._error_kept():
+            unpaid = self._conductor.check_budget(time.time())
+            for slot, number in self._roster.running:
+                if number in unpaid and number not in self._unpaid:
+                    self._mailboxes[slot].stop.remote()
+            self._unpaid = unpaid
+            self._tell_all_ended()
+
+    @contextmanager
+    def _error_kept(self) -> Iterator[None]:
+        """Keep an error for the driver to raise; Tune would wrap it in a traceback."""
+        try:
+            yield
+        except UserError as error:
+            self.error = error
 
 
 class Finished(Stopper):  # type: ignore[misc]

@@ -173,7 +173,11 @@ def prepare_order(
     observer: Observer,
     generated_rows: int,
 ) -> Order:
-    """Make a trial's folder and return what a worker needs to know."""
+    """Make a trial's folder and return what a worker needs to know.
+
+    Raises:
+        StorageError: If the disk is full or not writable.
+    """
     folder = run.trial(record.number)
     write_whole(folder / "config.json", config.model_dump_json(indent=2))
     observer.started(record, config, folder)

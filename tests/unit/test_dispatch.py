@@ -1,12 +1,15 @@
 """The dispatcher: trials go where workers are, come back when these are gone, and not for ever."""
 
+import errno
 import json
+import time
 from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
 
 from neft_ray.config.sweep import ObjectiveConfig
+from neft_ray.errors import StorageError
 from neft_ray.journal import FAILED, RUNNING, read_events
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep import dispatch
@@ -37,8 +40,8 @@ class Box:
 class Sweep:
     """A dispatcher with slots that say what a test wants."""
 
-    def __init__(self, root, num_slots=1):
-        self.conductor = open_conductor(sweep_config(), root)
+    def __init__(self, root, num_slots=1, **search):
+        self.conductor = open_conductor(sweep_config(**search), root)
         self.boxes = [Box() for _ in range(num_slots)]
         self.journal = root / "journal.jsonl"
         self.ended, self._num = [], 0
@@ -71,10 +74,17 @@ class Sweep:
         return [event for event in read_events(self.journal) if event["event"] == kind]
 
 
+def check_budget(sweep):
+    """Look at the budget two hours later."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dispatch.time, "time", lambda: time.time_ns() / 1e9 + 7200)
+        sweep.dispatcher.check_budget()
+
+
 @pytest.fixture
 def sweep(tmp_path, monkeypatch):
     monkeypatch.setattr(dispatch.ray, "get", lambda answer: answer)
-    return Sweep(tmp_path, num_slots=2)
+    return Sweep(tmp_path, num_slots=2, budget={"hours": 1})
 
 
 def test_a_trial_starts_when_workers_have_come_and_not_before(sweep):
@@ -140,6 +150,12 @@ def test_workers_that_die_after_their_trial_was_stopped_change_nothing(sweep):
     assert sweep.given(0)[-1] == [1]
 
 
+def give_up(sweep, slot):
+    """Do as Tune does with a slot that died too often."""
+    trial = SimpleNamespace(config={"slot": slot}, should_recover=lambda: False)
+    sweep.dispatcher.on_trial_error(None, trial)
+
+
 @pytest.mark.parametrize("is_idle", [True, False])
 def test_of_a_slot_that_is_given_up_another_one_takes_the_trial(sweep, is_idle):
     sweep.happen(0, "came")
@@ -147,9 +163,45 @@ def test_of_a_slot_that_is_given_up_another_one_takes_the_trial(sweep, is_idle):
         sweep.dispatcher.is_stopping = True
         sweep.happen(1, "came")
         sweep.dispatcher.is_stopping = False
-    trial = SimpleNamespace(config={"slot": 0}, should_recover=lambda: False)
-    sweep.dispatcher.on_trial_error(None, trial)
+    give_up(sweep, 0)
     if not is_idle:
         sweep.happen(1, "came")
     assert sweep.given(1) == [[0]]
     assert "could not be kept alive" in sweep.events("crash")[0]["reason"]
+
+
+def test_a_slot_that_is_given_up_after_its_trial_was_stopped_changes_nothing(sweep):
+    sweep.happen(0, "came")
+    sweep.conductor._write("cut", trial=0, reason="out")
+    give_up(sweep, 0)
+    assert not sweep.events("crash") and sweep.ended == [(0, "stopped")]
+    sweep.happen(1, "came")
+    assert sweep.given(1) == [[1]], "the stopped trial does not run again"
+
+
+def test_a_sweep_that_lost_all_its_slots_says_so(sweep):
+    sweep.happen(0, "came")
+    give_up(sweep, 0)
+    assert sweep.dispatcher.error is None, "another slot is left"
+    give_up(sweep, 1)
+    assert "no slot could be kept alive" in str(sweep.dispatcher.error)
+
+
+@pytest.mark.parametrize("call", [lambda sweep: give_up(sweep, 0), check_budget])
+def test_a_disk_that_is_full_ends_the_sweep_without_a_traceback(call, sweep, monkeypatch):
+    sweep.happen(0, "came")
+
+    def full(*given, **fields):
+        raise StorageError.of(sweep.journal, OSError(errno.ENOSPC, ""))
+
+    monkeypatch.setattr(sweep.conductor, "_write", full)
+    call(sweep)
+    assert "disk full" in str(sweep.dispatcher.error)
+
+
+def test_a_trial_that_waited_for_workers_when_the_budget_ended_is_told_of(sweep):
+    sweep.happen(0, "came")
+    sweep.happen(0, "crash", 0, reason="they died")
+    check_budget(sweep)
+    record = sweep.conductor.records[0]
+    assert (record.status, sweep.ended) == ("stopped", [(0, "stopped")])
