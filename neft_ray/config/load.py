@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,15 @@ def dump_sweep(config: SweepConfig) -> str:
     """Return a config as YAML, defaults included, that loads back to an equal config."""
     values = config.model_dump(mode="json")
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+def yaml_text(text: str) -> str:
+    """Return a text as one line of YAML that loads back to it, quoted where it must be."""
+    plain = yaml.dump(text, Dumper=_Dumper, allow_unicode=True, width=math.inf)
+    if plain == f"{text}\n...\n":
+        return text
+    quoted = yaml.dump(text, Dumper=_Dumper, allow_unicode=True, width=math.inf, default_style='"')
+    return str(quoted).rstrip("\n")
 
 
 def _validate(values: dict[str, Any], reading: Reading) -> tuple[SweepConfig, list[Finding]]:

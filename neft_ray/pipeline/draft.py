@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from neft_ray.config.load import yaml_text
 from neft_ray.config.trial import ModelConfig
 from neft_ray.data.conversation import Conversation
 from neft_ray.data.formats import read_conversations
@@ -52,7 +54,7 @@ def draft(wish: Wish, name: str) -> str:
 
     Args:
         wish: Model, data, and so on.
-        name: Of the sweep.
+        name: Of the sweep; what a sweep's name cannot have becomes dashes.
 
     Raises:
         UserError: If the model's tokenizer or the data cannot be used.
@@ -69,12 +71,12 @@ def draft(wish: Wish, name: str) -> str:
     conversations = read_conversations(wish.data, format_name)
     lengths = _lengths(conversations[:SAMPLE], Template(template, tokenizer), tokenizer)
     values = {
-        "name": name,
-        "model": wish.model,
+        "name": yaml_text(re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-")[:100] or "sweep"),
+        "model": yaml_text(wish.model),
         "dtype": "bfloat16" if wish.gpus else "float32",
-        "data": wish.data,
+        "data": yaml_text(wish.data),
         "format": format_name,
-        "template": template,
+        "template": yaml_text(template),
         "why_template": why,
         "gpus": wish.gpus,
     }

@@ -117,6 +117,8 @@ class Evaluation:
                 )
                 remarks += record_evaluation(side, asked.name, found)
         measures = {found.title: found.measures for found in replied.values()}
+        if len(measures) < len(replied):  # trials of two runs may have one title
+            measures = {label: found.measures for label, found in replied.items()}
         if second is None:
             return Evaluated(folder, measures, remarks, None)
         outputs = [replied[s.label].outputs if isinstance(s, Side) else s for s in (first, second)]
@@ -136,7 +138,8 @@ class Evaluation:
         if file.suffix == ".json" and file.is_file():
             return read_outputs(file)
         config = self.config
-        return find_side(reference, self.request.storage, config.template, config.rebuild)
+        storage, address = self.request.storage, self.address
+        return find_side(reference, storage, config.template, config.rebuild, address)
 
     def _second(self, first: Subject, asked: EvaluationSet | None) -> Subject | None:
         """Return what a model is set beside.

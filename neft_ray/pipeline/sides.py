@@ -67,7 +67,11 @@ class Side:
 
 
 def find_side(
-    reference: str, storage: Path, template: str | None = None, rebuild: bool = False
+    reference: str,
+    storage: Path,
+    template: str | None = None,
+    rebuild: bool = False,
+    address: str | None = None,
 ) -> Side:
     """Return the model that a reference means.
 
@@ -77,6 +81,7 @@ def find_side(
         storage: The folder that holds the runs.
         template: Instead of the one that the model was tuned with.
         rebuild: Train a trial again whose checkpoints are gone.
+        address: The cluster to train it on, see `sweep/address.py`.
 
     Raises:
         UserError: If there is nothing of that name, or nothing is left of the trial.
@@ -84,11 +89,21 @@ def find_side(
     path = Path(reference).expanduser()
     if (path / "config.json").is_file():
         return _of_model(str(path.resolve()), path.resolve().name, template)
-    name, _, trial = reference.partition(":")
+    name, trial = _run_and_trial(reference)
     is_hub_name = reference.count("/") == 1 and not path.exists() and not trial
     if reference.startswith("builtin:") or (is_hub_name and not (storage / reference).exists()):
         return _of_model(reference, reference.replace("/", "--").replace(":", "-"), template)
-    return _of_trial(find_run(name, storage), trial or BEST, template, rebuild)
+    run = find_run(name, storage)
+    record = _record(run, trial or BEST)
+    if rebuild and not _is_left(run, record):
+        rebuild_trial(run, record, address)
+    return _of_trial(run, record, template)
+
+
+def _run_and_trial(reference: str) -> tuple[str, str]:
+    """Split `RUN:TRIAL`; a run's folder, or its address in a bucket, may have colons too."""
+    name, _, trial = reference.rpartition(":")
+    return (name, trial) if name and "/" not in trial else (reference, "")
 
 
 def _of_model(path: str, label: str, template: str | None) -> Side:
@@ -100,19 +115,18 @@ def _of_model(path: str, label: str, template: str | None) -> Side:
     return Side(label, model, template or "chat")
 
 
-def _of_trial(run: RunDirectory, which: str, template: str | None, rebuild: bool) -> Side:
-    record = _record(run, which)
+def _of_trial(run: RunDirectory, record: TrialRecord, template: str | None) -> Side:
     config = run.trial_config(record.number)
-    if published_trial(run) == trial_name(record.number) and record.best is not None:
+    if _is_published(run, record) and record.best is not None:
         folder, step = run.best_model, record.best.step
     else:
-        folder, step = model_of(run, record, rebuild)
+        folder, step = model_of(run, record)
     model = ModelConfig(path=str(folder), dtype=config.model.dtype)
     label = f"{run.name}-{trial_name(record.number)}"
     return Side(label, model, template or config.data.template, run, record, step)
 
 
-def model_of(run: RunDirectory, record: TrialRecord, rebuild: bool) -> tuple[Path, int]:
+def model_of(run: RunDirectory, record: TrialRecord) -> tuple[Path, int]:
     """Return a trial's model as a Hugging Face folder within its run, and its step.
 
     Exported now if need be. Where no checkpoint is left, what was exported last.
@@ -120,21 +134,30 @@ def model_of(run: RunDirectory, record: TrialRecord, rebuild: bool) -> tuple[Pat
     Raises:
         UserError: If no checkpoint of it is left, or it cannot be written.
     """
-    above, checkpoints = (
-        run.root / MODELS / trial_name(record.number),
-        run.checkpoints(record.number),
-    )
-    made = sorted(above.glob("step-*"))
-    if made and not steps_in(checkpoints):
+    made = _exported(run, record)
+    if made and not steps_in(run.checkpoints(record.number)):
         return made[-1], int(made[-1].name.removeprefix("step-"))
-    if rebuild and not steps_in(checkpoints):
-        rebuild_trial(run, record, None)
     step = exported_step(run, record)
-    folder = folder_of(above, step)
+    folder = folder_of(run.root / MODELS / trial_name(record.number), step)
     if not folder.exists():
         config = run.trial_config(record.number)
         export_trial(run, record, config, folder, f"Exported from {run.name}.")
     return folder, step
+
+
+def _is_published(run: RunDirectory, record: TrialRecord) -> bool:
+    return published_trial(run) == trial_name(record.number)
+
+
+def _exported(run: RunDirectory, record: TrialRecord) -> list[Path]:
+    """Return the folders to which a trial was exported before, by step."""
+    return sorted((run.root / MODELS / trial_name(record.number)).glob("step-*"))
+
+
+def _is_left(run: RunDirectory, record: TrialRecord) -> bool:
+    """Tell whether anything is left of a trial's weights."""
+    kept = _exported(run, record) or steps_in(run.checkpoints(record.number))
+    return bool(kept) or _is_published(run, record)
 
 
 def record_of(run: RunDirectory, trial: str) -> TrialRecord:

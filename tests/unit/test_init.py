@@ -31,8 +31,8 @@ def init(file, *arguments):
     return done
 
 
-def rows_file(tmp_path, row, num=40):
-    file = tmp_path / "rows.jsonl"
+def rows_file(tmp_path, row, num=40, name="rows.jsonl"):
+    file = tmp_path / name
     file.write_text("".join(json.dumps(row) + "\n" for _ in range(num)))
     return file
 
@@ -72,6 +72,26 @@ def test_settings_follow_from_the_data(tmp_path):
         .read_text()
         .startswith("# yaml-language-server: $schema=sweep.schema.json\n")
     )
+
+
+@pytest.mark.parametrize("name", ["of: Mia #1.jsonl", 'it\'s "here".jsonl', "Zeilen {ü}.jsonl"])
+@pytest.mark.parametrize("template", [None, "{{ instruction }} #\n{{ input }}: "])
+def test_names_and_templates_may_have_any_characters(name, template, tmp_path):
+    data = rows_file(tmp_path, ROWS["alpaca"], name=name)
+    given = ["--template", template] if template else []
+    file = tmp_path / "my first: try.yaml"
+    init(file, "--model", "builtin:base", "--data", data, *given)
+    config = load_sweep(file)
+    assert (config.data.train, config.data.template) == (str(data), template or "question")
+    assert config.name == "my-first-try"
+
+
+@pytest.mark.parametrize("name", ["1e-4", "null", "...", "ü"])
+def test_the_name_of_a_file_is_no_number_or_word_of_yaml(name, tmp_path):
+    data = rows_file(tmp_path, ROWS["alpaca"])
+    init(tmp_path / f"{name}.yaml", "--model", "builtin:base", "--data", data)
+    wanted = name if name.isascii() and name[0].isalnum() else "sweep"
+    assert load_sweep(tmp_path / f"{name}.yaml").name == wanted
 
 
 def test_nothing_is_overwritten_unasked(tmp_path):

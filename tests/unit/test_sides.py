@@ -1,6 +1,7 @@
 """Which model a reference means: the best, a trial, an arm's best, a folder; at which step."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from neft_ray.errors import UserError
 from neft_ray.pipeline import sides
 from neft_ray.pipeline.evaluate import Evaluation, Request
 from neft_ray.pipeline.sides import find_side
+from neft_ray.run_directory import RunDirectory
 from neft_ray.train import stored
 from tests.unit.report_runs import SyntheticRun
 
@@ -78,6 +80,46 @@ def test_the_other_arm_is_the_control_or_for_a_control_the_treatment(made):
     assert find_side("one", storage, "question").other_arm == f"{made.run.root}:control"
     assert find_side("one:control", storage, "question").other_arm == f"{made.run.root}:treatment"
     assert find_side("builtin:base", storage, "question").other_arm is None
+
+
+def test_a_folder_and_an_address_in_a_bucket_may_have_colons(made, tmp_path, monkeypatch):
+    odd = tmp_path / "try:2"
+    made.run.root.parent.rename(odd)
+    control = find_side(f"{odd / 'one'}:control", tmp_path, "question")
+    assert (control.short, find_side(control.other_arm, tmp_path, "question").short) == (
+        "t002",
+        "t001",
+    )
+    assert find_side(f"{odd / 'one'}", tmp_path, "question").short == "t001"
+    asked = []
+
+    def find_run(reference, storage):
+        asked.append(reference)
+        return RunDirectory(odd / "one")
+
+    monkeypatch.setattr(sides, "find_run", find_run)
+    assert find_side("s3://bucket/runs/one:t000", tmp_path, "question").short == "t000"
+    assert find_side("s3://bucket/runs/one", tmp_path, "question").short == "t001"
+    assert asked == ["s3://bucket/runs/one"] * 2
+
+
+def test_a_trial_of_which_nothing_is_left_is_trained_again_where_the_others_were(made, monkeypatch):
+    asked = []
+
+    def rebuild(run, record, address):
+        asked.append((record.number, address))
+        checkpoint(made, record.number, 20)
+
+    monkeypatch.setattr(sides, "rebuild_trial", rebuild)
+    storage = made.run.root.parent
+    find_side("one:t000", storage, "question", rebuild=True, address="ray://head")
+    assert not asked, "its checkpoints are left"
+    for step in (10, 20):
+        stored.delete(made.run.checkpoints(1), step)
+    with pytest.raises(UserError, match="no checkpoint of t001 is left"):
+        find_side("one:t001", storage, "question")
+    found = find_side("one:t001", storage, "question", rebuild=True, address="ray://head")
+    assert asked == [(1, "ray://head")] and found.step == 20
 
 
 def test_what_cannot_be_found_is_told(made, tmp_path):
