@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from neft_ray.config.base import flat
 from neft_ray.config.trial import TrialConfig
@@ -105,15 +106,27 @@ def trial_title(record: TrialRecord, config: TrialConfig) -> str:
     """Return what a person reads of a trial, such as `t007 α=15 lr=0.0003 treatment seed=0`.
 
     What tells trials apart comes first, for the UI cuts names off; other searched values follow
-    the learning rate by their keys' last words.
+    the learning rate by the last words of their keys, of as many as tell them apart. What changes
+    on the way is shown as `α=15→18`.
     """
-    others = {
-        key.rpartition(".")[2]: value
-        for key, value in sorted(record.values.items())
-        if key not in IN_TITLE
-    }
-    values = {"α": config.noise.alpha, "lr": config.optimizer.learning_rate, **others}
-    shown = (f"{k}={v:.2g}" if isinstance(v, float) else f"{k}={v}" for k, v in values.items())
+    keys = sorted(record.values.keys() - {*IN_TITLE, "changes"})
+    alphas = [config.noise.alpha, *(it.alpha for it in config.changes)]
+    rates = [config.optimizer.learning_rate, *(it.learning_rate for it in config.changes)]
+    shown = [f"α={_values(alphas)}", f"lr={_values(rates)}"]
+    shown += [f"{_short(key, keys)}={_values([record.values[key]])}" for key in keys]
     words = [f"t{record.number:03d}", *shown, record.arm]
     words += ["finalist"] if record.phase == "finalist" else []
     return " ".join([*words, f"seed={record.seed}"])
+
+
+def _short(key: str, keys: Sequence[str]) -> str:
+    """Return the end of a key that no other one has, in whole words."""
+    words = key.split(".")
+    ends = (".".join(words[-num:]) for num in range(1, len(words)))
+    return next((end for end in ends if sum(f".{it}".endswith(f".{end}") for it in keys) == 1), key)
+
+
+def _values(values: list[Any]) -> str:
+    """Return what a setting is, and what it becomes; None: it stays as it was."""
+    changed = values[:1] + [value for value in values[1:] if value is not None]
+    return "→".join(f"{it:.2g}" if isinstance(it, float) else str(it) for it in changed)

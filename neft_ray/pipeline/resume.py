@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from neft_ray.config.arm_space import num_trials
 from neft_ray.config.base import flat
 from neft_ray.config.load import dump_sweep, load_sweep
 from neft_ray.config.schedulers import Halving, Hyperband, Population
@@ -39,16 +40,20 @@ def check_resume(run: RunDirectory, kind: str, config: SweepConfig) -> dict[str,
     if run.manifest["kind"] != kind:
         other = run.manifest["kind"]
         raise bad_input(run.root, f"was started by `neft-ray {other}`", "go on with that command")
-    before = flat(load_sweep(run.config_file).model_dump(mode="json"))
+    earlier = load_sweep(run.config_file)
+    before = flat(earlier.model_dump(mode="json"))
     now = flat(config.model_dump(mode="json"))
     changed = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
     extending = EXTENDING if kind == "sweep" else ()
     in_step = isinstance(config.sweep.scheduler, Halving | Hyperband | Population)
+    fixed: tuple[str, ...] = FIXED_IN_STEP if in_step else ()
+    if in_step and _arm_sizes(earlier) != _arm_sizes(config):
+        fixed += ("sweep.constraints",)
     problems = []
     for key in changed:
         what = f"was {before.get(key)!r} when the run started, is {now.get(key)!r}"
         remedy = "start a new run for another configuration"
-        if key.startswith(extending) and in_step and key.startswith(FIXED_IN_STEP):
+        if key.startswith(extending) and key.startswith(fixed):
             remedy = f"{config.sweep.scheduler.kind} compares all trials in step; start a new run "
             remedy += f"with sweep.warm_start: [{run.root}]"
         elif key in FREE or key.startswith(extending):
@@ -62,3 +67,8 @@ def check_resume(run: RunDirectory, kind: str, config: SweepConfig) -> dict[str,
 def adopt(run: RunDirectory, config: SweepConfig) -> None:
     """Replace the run's resolved configuration, all or nothing."""
     write_whole(run.config_file, dump_sweep(config))
+
+
+def _arm_sizes(config: SweepConfig) -> list[int]:
+    """Return how many trials each arm has, which constraints on listed points change too."""
+    return [num_trials(config, arm) for arm in config.sweep.arms]

@@ -23,6 +23,7 @@ from neft_ray.run_directory import RunDirectory, create_run
 from neft_ray.strategy.checks import sweep_problems
 from neft_ray.sweep.address import is_here
 from neft_ray.sweep.driver import DataCache
+from neft_ray.sweep.search.priors import known_before
 from neft_ray.tracking.cards import Dataset
 from neft_ray.tracking.mlflow_store import MlflowStore
 from neft_ray.working_copy import here
@@ -82,7 +83,12 @@ class Session:
             kind: `sweep` or `train`.
             name: The folder's name; None: the sweep's with the time.
             stand_in: What differs from the sweep that this one stands for, if it does.
+
+        Raises:
+            UserError: If it cannot be made, or a sweep is to learn from what is no run.
         """
+        if kind == "sweep":
+            known_before(self.config, list(self.config.sweep.arms))
         run = create_run(here(self.config.storage), self.config.name, name)
         write_whole(run.config_file, dump_sweep(self.config))
         summary = self.data.data(self.config.trial).summary

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from neft_ray.config.trial import TrialConfig
+from neft_ray.config.trial import ChangeConfig, TrialConfig
 from neft_ray.journal import Journal, Report, TrialRecord
 from neft_ray.pipeline.recorder import Recorder, trial_title
 from neft_ray.run_directory import RunDirectory
@@ -102,6 +102,20 @@ def test_a_name_begins_with_what_tells_trials_apart():
     }
     title = trial_title(trial("finalist", values, "control"), config(**{"noise.alpha": 0}))
     assert title == "t007 α=0 lr=0.0003 weight_decay=0.12 epochs=2 control finalist seed=3"
+    alike = {"noise.schedule": "linear", "optimizer.schedule": "cosine", "model.lora": None}
+    title = trial_title(trial(values=alike), config())
+    assert title == (
+        "t007 α=15 lr=0.0003 lora=None noise.schedule=linear optimizer.schedule=cosine "
+        "treatment seed=3"
+    )
+
+
+def test_a_name_tells_what_changes_on_the_way():
+    changes = [{"after_step": 20, "alpha": 18.0}, {"after_step": 40, "learning_rate": 1e-3}]
+    values = {"noise.alpha": 15, "changes": changes}
+    changed = config().model_copy(update={"changes": tuple(ChangeConfig(**it) for it in changes)})
+    title = trial_title(trial(values=values), changed)
+    assert title == "t007 α=15→18 lr=0.0003→0.001 treatment seed=3"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Which model a reference means: the best, a trial, an arm's best, a folder; at which step."""
 
 import json
-from pathlib import Path
 
 import pytest
 

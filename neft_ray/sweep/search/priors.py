@@ -62,7 +62,7 @@ def read_priors(config: SweepConfig, arm: str) -> Priors:
     for name in config.sweep.warm_start:
         run = RunDirectory(Path(name))
         if not run.config_file.exists() or not run.journal_file.exists():
-            remedy = "name the folder of a run, such as runs/alpaca-2026-11-23_10-00-00"
+            remedy = "name the folder of a run, such as runs/alpaca-20261123-100000"
             raise bad_input(f"sweep.warm_start: {name}", "is no run", remedy)
         earlier = load_sweep(run.config_file)
         for record in read_records(run.journal_file).values():
