@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import Any
 
 from neft_ray.config.trial import TrialConfig
 from neft_ray.export import export_trial
-from neft_ray.journal import TrialRecord
+from neft_ray.journal import Report, TrialRecord
 from neft_ray.pipeline.session import Session
 from neft_ray.report import Results, summary_lines
 from neft_ray.run_directory import RunDirectory, trial_name
@@ -16,7 +17,7 @@ from neft_ray.tracking.champion import Candidate, Registered, register
 from neft_ray.tracking.mirrored import Mirrored
 
 ORIGIN_FILE = "neft_ray.json"
-"""Inside the exported model: which trial it is."""
+"""Inside the exported model: which trial it is, at which step."""
 
 
 def export_best(run: RunDirectory, best: TrialRecord, config: TrialConfig, summary: str) -> None:
@@ -29,13 +30,13 @@ def export_best(run: RunDirectory, best: TrialRecord, config: TrialConfig, summa
         UserError: If no checkpoint is left, or the disk is full.
     """
     identity = {"run": run.name, "trial": trial_name(best.number), "hash": config.config_hash}
-    if _origin(run) == identity:
+    if (_origin(run) or {}).items() >= identity.items():
         return
     fresh, old = run.root / ".best_model.new", run.root / ".best_model.old"
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    export_trial(run, best, config, fresh, summary)
-    (fresh / ORIGIN_FILE).write_text(json.dumps(identity, indent=2))
+    step = export_trial(run, best, config, fresh, summary)
+    (fresh / ORIGIN_FILE).write_text(json.dumps(identity | {"step": step}, indent=2))
     if run.best_model.exists():
         run.best_model.rename(old)
     fresh.rename(run.best_model)
@@ -51,8 +52,9 @@ def register_best(
         UserError: If MLflow is away or refuses.
     """
     trial_run, card = Mirrored.of(run.trial(best.number)), read_card(run.trial(best.number))
-    assert trial_run is not None and card is not None and best.best is not None
-    config = run.trial_config(best.number)
+    assert trial_run is not None and card is not None
+    config, report = run.trial_config(best.number), published_report(run, best)
+    assert report is not None
     tags = {"neft_ray.run": run.name, "neft_ray.trial": trial_name(best.number)}
     tags |= {f"neft_ray.{name}": f"{value:.6g}" for name, value in _lifts(results).items()}
     candidate = Candidate(
@@ -60,9 +62,9 @@ def register_best(
         name=session.config.name,
         run_id=trial_run.run_id,
         key=card.key,
-        select_loss=best.best.metrics["select_loss"],
+        select_loss=report.metrics["select_loss"],
         data_hash=session.dataset(config).digest,
-        description=_description(best, config, results),
+        description=_description(best, report, config, results),
         tags=tags,
     )
     made = register(session.store, candidate)
@@ -71,12 +73,11 @@ def register_best(
     return made
 
 
-def _description(best: TrialRecord, config: TrialConfig, results: Results) -> str:
-    assert best.best is not None
+def _description(best: TrialRecord, report: Report, config: TrialConfig, results: Results) -> str:
     words = (
         f"{trial_name(best.number)} of {results.name}, α {config.noise.alpha:g}, learning rate "
         f"{config.optimizer.learning_rate:.3g}: select loss "
-        f"{best.best.metrics['select_loss']:.4f} at step {best.best.step}"
+        f"{report.metrics['select_loss']:.4f} at step {report.step}"
     )
     return "\n\n".join([words, *summary_lines(results)])
 
@@ -91,6 +92,20 @@ def published_trial(run: RunDirectory) -> str | None:
     return origin["trial"] if origin else None
 
 
-def _origin(run: RunDirectory) -> dict[str, str] | None:
+def published_report(run: RunDirectory, record: TrialRecord) -> Report | None:
+    """Return the evaluation of the step that a run's `best_model` is of.
+
+    Args:
+        run: With a `best_model`.
+        record: Its trial.
+
+    Returns:
+        That of the best step where none is noted; None where the trial has no finite loss.
+    """
+    step = (_origin(run) or {}).get("step")
+    return next((report for report in record.reports if report.step == step), record.best)
+
+
+def _origin(run: RunDirectory) -> dict[str, Any] | None:
     path = run.best_model / ORIGIN_FILE
     return json.loads(path.read_text()) if path.exists() else None

@@ -13,7 +13,7 @@ from neft_ray.errors import bad_input
 from neft_ray.export import export_trial, exported_step
 from neft_ray.journal import TrialRecord, read_records
 from neft_ray.model import load_tokenizer
-from neft_ray.pipeline.publish import published_trial
+from neft_ray.pipeline.publish import published_report, published_trial
 from neft_ray.pipeline.rebuild import rebuild_trial
 from neft_ray.run_directory import RunDirectory, find_run, trial_name
 from neft_ray.train.stored import folder_of, steps_in
@@ -117,8 +117,8 @@ def _of_model(path: str, label: str, template: str | None) -> Side:
 
 def _of_trial(run: RunDirectory, record: TrialRecord, template: str | None) -> Side:
     config = run.trial_config(record.number)
-    if _is_published(run, record) and record.best is not None:
-        folder, step = run.best_model, record.best.step
+    if _is_published(run, record) and (report := published_report(run, record)) is not None:
+        folder, step = run.best_model, report.step
     else:
         folder, step = model_of(run, record)
     model = ModelConfig(path=str(folder), dtype=config.model.dtype)

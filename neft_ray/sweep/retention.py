@@ -77,7 +77,7 @@ def worth_keeping(
     """Return which checkpoints stay, and the best among them.
 
     The best of all trials stay, the best of each arm, so that they can be set side by side, and
-    the latest of live ones.
+    the latest of live ones. Where the objective counts at the end, a trial's best is its last.
 
     Args:
         records: All trials of a run.
@@ -87,6 +87,9 @@ def worth_keeping(
     """
     numbers = {number for number, _ in existing}
     reported = {(n, r.step): r.metrics["select_loss"] for n in numbers for r in records[n].reports}
+    if objective.at == "end":  # of a live trial it is not known which step is its last
+        ended = [records[n] for n in numbers if records[n].status not in (RUNNING, PAUSED)]
+        reported = {(r.number, r.last_step): r.objective("end") for r in ended}
     losses = {key: reported.get(key, math.inf) for key in existing}
     finite = [key for key, loss in losses.items() if math.isfinite(loss)]
     ranked = sorted(finite, key=lambda key: (losses[key], key))

@@ -8,7 +8,7 @@ import pytest
 from neft_ray.errors import bad_input
 from neft_ray.journal import read_records
 from neft_ray.pipeline import publish
-from neft_ray.pipeline.publish import ORIGIN_FILE, export_best
+from neft_ray.pipeline.publish import ORIGIN_FILE, export_best, published_report
 from tests.unit.report_runs import SyntheticRun
 
 CONFIG = SimpleNamespace(config_hash="abc")
@@ -31,6 +31,7 @@ def exported(monkeypatch):
         numbers.append(record.number)
         target.mkdir()
         (target / "model").write_text(f"{record.number}")
+        return 10
 
     monkeypatch.setattr(publish, "export_trial", export)
     return numbers
@@ -42,7 +43,8 @@ def test_the_best_model_is_exported_once_and_replaced_by_a_better_one(run, expor
         export_best(run, records[number], CONFIG, "")
     assert exported == [0, 1]
     assert (run.best_model / "model").read_text() == "1"
-    assert json.loads((run.best_model / ORIGIN_FILE).read_text())["trial"] == "t001"
+    origin = json.loads((run.best_model / ORIGIN_FILE).read_text())
+    assert (origin["trial"], origin["step"]) == ("t001", 10)
     assert [path.name for path in run.root.glob(".best_model*")] == []
 
 
@@ -67,3 +69,13 @@ def test_a_model_that_cannot_be_exported_leaves_the_one_of_before(run, exported,
     with pytest.raises(Exception, match="free space"):
         export_best(run, records[1], CONFIG, "")
     assert (run.best_model / "model").read_text() == "0"
+
+
+def test_the_published_step_is_the_exported_one(run, exported):
+    first = read_records(run.journal_file)[0]
+    assert first.best.step == 20
+    assert published_report(run, first).step == 20, "before there is a model"
+    export_best(run, first, CONFIG, "")
+    assert published_report(run, first).step == 10
+    (run.best_model / ORIGIN_FILE).write_text('{"trial": "t000"}')
+    assert published_report(run, first).step == 20, "an older model does not say"

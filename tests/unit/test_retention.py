@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from neft_ray.choice import best_record
 from neft_ray.config.sweep import ObjectiveConfig
 from neft_ray.journal import CONTINUE, Report, TrialRecord
 from neft_ray.run_directory import RunDirectory
@@ -12,7 +13,9 @@ from neft_ray.sweep.retention import Retention, worth_keeping
 from neft_ray.train import stored
 
 LOSS = ObjectiveConfig()
+END = ObjectiveConfig(at="end")
 WEIGHED = ObjectiveConfig(weights={"answer_repetition": 10.0})
+WEIGHED_AT_END = ObjectiveConfig(at="end", weights={"answer_repetition": 10.0})
 
 
 def record_of(number, arm="treatment"):
@@ -28,6 +31,20 @@ def test_the_best_of_each_arm_stays_however_far_behind():
         record.status = "completed"
     kept, best = worth_keeping(records, {(number, 10) for number in records}, 1, LOSS)
     assert kept == best == {(0, 10), (2, 10)}
+
+
+def test_where_the_end_counts_the_last_checkpoint_of_the_best_stays():
+    records = {0: record_of(0), 1: record_of(1), 2: record_of(2)}
+    curves = {0: (0.6, 0.1, 0.2, 0.9), 1: (0.7, 0.6, 0.57, 0.58), 2: (0.3, 0.4, 0.5)}
+    for number, losses in curves.items():
+        for step, loss in enumerate(losses, start=1):
+            report = Report(10 * step, {"select_loss": loss}, CONTINUE, 0.0)
+            records[number].reports.append(report)
+        records[number].status = "running" if number == 2 else "completed"
+    existing = {(n, r.step) for n, record in records.items() for r in record.reports}
+    kept, best = worth_keeping(records, existing, 1, END)
+    assert best == {(1, 40)} and best_record(list(records.values())[:2], END) is records[1]
+    assert kept == {(1, 40), (2, 30)}, "how the second ends is not known yet"
 
 
 def test_the_checkpoint_of_a_finalist_that_is_yet_to_be_weighed_stays():
@@ -59,7 +76,7 @@ def on_disk(run, records):
     return {(n, step) for n in records for step in stored.steps_in(run.checkpoints(n))}
 
 
-@pytest.mark.parametrize("objective", [LOSS, WEIGHED], ids=["loss", "weighed"])
+@pytest.mark.parametrize("objective", [LOSS, WEIGHED, END, WEIGHED_AT_END])
 @pytest.mark.parametrize("seed", range(20))
 def test_what_stays_is_what_a_look_at_everything_would_keep(seed, objective, tmp_path):
     rng, run = random.Random(seed), RunDirectory(tmp_path)
