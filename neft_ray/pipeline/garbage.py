@@ -11,6 +11,7 @@ from pathlib import Path
 
 from neft_ray.config.load import load_sweep
 from neft_ray.journal import is_finished, read_records
+from neft_ray.pipeline.sides import MODELS
 from neft_ray.run_directory import RunDirectory, find_runs
 from neft_ray.sweep.retention import worth_keeping
 from neft_ray.tracking.cards import read_card, read_json
@@ -19,12 +20,14 @@ from neft_ray.train.stored import folder_of, steps_in
 from neft_ray.working_copy import bucket_of
 
 YOUNG_SECONDS = 3600.0
-"""A cache so new may belong to a sweep that is just about to start."""
+"""What is so new may be in the making: a cache of a sweep that is just about to start, a model."""
 LEFTOVERS = (
     *("trials/t*/checkpoints/.step-*", "trials/t*/report_rows/.step-*", "report/.*.partial"),
     *("*.partial", "trials/t*/*.partial"),
 )
 """What killed processes leave beside what they were to write; nothing reads it."""
+EXPORTS = f"{MODELS}/t*/.step-*"
+"""What killed exports leave, by whatever asked for them; they need not own the run."""
 OLD_MODELS = (".best_model*", "..best_model*")
 """The same, of the best model; until there is one, it may be all there is."""
 
@@ -58,6 +61,7 @@ def garbage_of(run: RunDirectory, keep_best: int | None) -> list[Garbage]:
     found = [("Ray's scratch files", run.scratch)] if run.scratch.exists() else []
     patterns = LEFTOVERS + (OLD_MODELS if run.best_model.exists() else ())
     found += [("left by a killed process", p) for g in patterns for p in sorted(run.root.glob(g))]
+    found += [("left by a killed process", p) for p in run.root.glob(EXPORTS) if _is_old(p)]
     if is_finished(run.journal_file):
         found += [("checkpoint", path) for path in _superfluous(run, keep_best)]
     return [Garbage(what, path, size_of(path), run) for what, path in found]
@@ -74,7 +78,7 @@ def unused_caches(storage: Path) -> list[Garbage]:
     for folder in sorted((storage / "cache").glob("*")):
         summary = read_json(folder / "summary.json") if folder.is_dir() else None
         is_used = summary is not None and summary["content_hash"] in used
-        if not is_used and time.time() - folder.stat().st_mtime > YOUNG_SECONDS:
+        if not is_used and _is_old(folder):
             found.append(Garbage("tokens that no run uses", folder, size_of(folder)))
     return found
 
@@ -109,6 +113,10 @@ def size_of(path: Path) -> int:
             found = os.lstat(os.path.join(folder, name))
             sizes[found.st_dev, found.st_ino] = found.st_size
     return sum(sizes.values())
+
+
+def _is_old(path: Path) -> bool:
+    return time.time() - path.stat().st_mtime > YOUNG_SECONDS
 
 
 def _superfluous(run: RunDirectory, keep_best: int | None) -> Iterator[Path]:

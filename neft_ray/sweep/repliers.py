@@ -77,14 +77,16 @@ def replies_of_workers(
     thread = threading.Thread(target=_fit, args=(trainer, failed), daemon=True)
     thread.start()
     is_over = False
-    while not is_over:
-        thread.join(POLL_SECONDS)
-        is_over = not thread.is_alive()
-        replies, error = ray.get(collector.take.remote())
-        receive(replies)
-        if error is not None:
-            raise error
-    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        while not is_over:
+            thread.join(POLL_SECONDS)
+            is_over = not thread.is_alive()
+            replies, error = ray.get(collector.take.remote())
+            receive(replies)
+            if error is not None:
+                raise error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     if failed:
         raise WorkerGroupError("the workers ended without all replies") from failed[0]
 

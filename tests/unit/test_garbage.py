@@ -130,6 +130,19 @@ def test_tokens_that_no_run_refers_to_go_when_they_are_old(tmp_path):
     assert [item.path.name for item in unused_caches(tmp_path)] == [".base-0f", "nobodys"]
 
 
+def test_what_a_killed_export_left_goes_when_it_is_old(tmp_path):
+    run = make_run(tmp_path / "run", finished=False)
+    delete(garbage_of(run, None))
+    above = run.root / "models" / "t000"
+    for name in ("step-000010", ".step-000020-ab", ".step-000020-cd"):
+        fill(above / name / "model.safetensors", 100)
+    before = time.time() - 2 * garbage.YOUNG_SECONDS
+    for name in ("step-000010", ".step-000020-ab"):
+        os.utime(above / name, (before, before))
+    delete(garbage_of(run, None))
+    assert sorted(path.name for path in above.iterdir()) == [".step-000020-cd", "step-000010"]
+
+
 def test_hard_links_are_counted_once(tmp_path):
     fill(tmp_path / "a" / "x", 100)
     os.link(tmp_path / "a" / "x", tmp_path / "a" / "y")
