@@ -137,10 +137,15 @@ def test_bohb_models_the_furthest_rung_that_enough_trials_have_reached():
     complete = TrialState.COMPLETE
     at_20 = [(complete, value, {}) for value in (2.0, 2.1, 2.2)]
     running = (TrialState.RUNNING, None, {})
-    assert told(BOHB, history) == [*at_20, running]
-    first_four = [(complete, value, {}) for value in (3.0, 3.1, 3.2, 3.3, 3.4, 3.5)]
-    assert told(BOHB | {"num_startup_trials": 4}, history) == first_four
+    assert told(BOHB, history) == [*at_20, running, (complete, 2.2, {})]
+    at_10 = [(complete, value, {}) for value in (3.0, 3.1, 3.2, 3.3, 3.4, 3.5, 3.5)]
+    assert told(BOHB | {"num_startup_trials": 4}, history) == at_10
     assert told(BOHB | {"num_startup_trials": 7}, history) is None
+
+
+def test_for_bohb_what_diverged_is_the_worst_however_well_it_began():
+    history = [record(n, [3.0, 2.0 + n]) for n in range(3)] + [record(3, [1.0, 0.5], DIVERGED)]
+    assert [value for _, value, _ in told(BOHB, history)] == [2.0, 3.0, 4.0, 4.0]
 
 
 def test_bohb_counts_evaluations_where_there_are_no_rungs():

@@ -114,7 +114,10 @@ class Bohb:
         self._rungs, self._conditional = rungs, conditional
 
     def view(self, number: int, told: Sequence[Told]) -> list[FrozenTrial] | None:
-        """See `Model`. Trials that have not come to the rung are left out unless they run."""
+        """See `Model`. Trials that have not come to the rung are left out unless they run.
+
+        Diverged ones count as the worst that came there, however well they began.
+        """
         key = (self._searcher.seed, self._arm_index, number, 1)
         if np.random.default_rng(key).random() < self._searcher.random_fraction:
             return None
@@ -122,6 +125,8 @@ class Bohb:
         if rung is None:
             return None
         values = {id(it): _loss_at(it, rung) for it in told}
+        worst = max(loss for loss in values.values() if loss is not None)
+        values |= {id(it): worst for it in told if it.status == DIVERGED}
         seen = [it for it in told if values[id(it)] is not None or it.status == RUNNING]
         found = []
         num_best, num_latest = TPE_TRIALS
