@@ -47,7 +47,7 @@ def build_proposer(config: SweepConfig, arm: str, length: int) -> Proposer:
     Args:
         config: The sweep.
         arm: Its name. Arms draw from different random streams.
-        length: How long the longest trial is, in the unit of the scheduler's rungs.
+        length: How long the base trial is, in the unit of the scheduler's rungs.
     """
     search, searcher = config.sweep, config.sweep.searcher
     space, arm_index = ArmSpace.of(config, arm), list(config.sweep.arms).index(arm)

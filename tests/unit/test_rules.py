@@ -239,6 +239,34 @@ def test_rungs_in_tokens_compare_trials_by_what_they_have_read(tmp_path):
     assert Lengths().num_tokens(None) == 100 * NUM_STEPS
 
 
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        {"kind": "asha", "grace_steps": 10, "eta": 2},
+        {"kind": "asha", "grace_tokens": 1000, "eta": 2},
+        PROMOTION,
+        {"kind": "median", "grace_steps": 10},
+        {"kind": "halving", "grace_steps": 10, "eta": 2},
+    ],
+)
+def test_the_best_runs_to_its_end_although_it_is_longer_than_others(
+    scheduler, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Lengths, "num_steps", lambda self, config: 40 * config.training.epochs)
+    space = {ALPHA: {"choice": [5, 10]}, "training.epochs": {"choice": [1, 4]}}
+    given = sweep_config(scheduler=scheduler, space=space, num_trials=4, control=None)
+    training = given.training.model_copy(update={"epochs": 1})
+    config = given.model_copy(update={"training": training})
+
+    def loss(config, step):
+        return 5 - config.training.epochs * step / 1000
+
+    records = search_of(Simulation(config, tmp_path, loss=loss).run())
+    ends = {(r.status, r.last_step) for r in records if r.values["training.epochs"] == 4}
+    assert ("completed", 160) in ends
+    assert not any(40 < step < 160 for _, step in ends), "there is no rung"
+
+
 def test_a_spike_is_stopped_as_diverged_and_enters_no_rung(tmp_path):
     config = sweep_config(scheduler={"kind": "asha", "grace_steps": 20, "eta": 2}, control=None)
     conductor = open_conductor(config, tmp_path)

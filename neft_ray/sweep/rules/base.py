@@ -48,7 +48,7 @@ class ArmFacts:
 
     Attributes:
         num_trials: Planned.
-        length: Of a whole trial, in the scheduler's unit.
+        length: Of the base trial, in the scheduler's unit; others may be shorter or longer.
         space: What the arm searches.
         base: The base trial's values of the keys that are searched.
         allows: Whether a trial's values keep the constraints.

@@ -46,7 +46,8 @@ def asha(config: Asha, length: int) -> RayRule:
     """Return the stopping variant of successive halving."""
     return RayRule(
         ASHAScheduler(
-            max_t=length + 1,  # a trial ends by itself at its last step
+            max_t=length + 1,
+            stop_last_trials=False,  # a trial ends by itself at its last step, wherever that is
             grace_period=config.grace,
             reduction_factor=config.eta,
             **COMMON,
