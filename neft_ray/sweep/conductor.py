@@ -47,8 +47,11 @@ class Conductor:
         if config.sweep.warm_start and not self._state.num_events:
             # so that the journal holds all that is known
             self._write("warm_start", **known_before(config, list(self._state.arms)))
-        budget = config.sweep.budget.model_dump()
-        if self._state.ended_early and self._state.spent_budget != budget:
+        self._terms = {
+            "budget": config.sweep.budget.model_dump(),
+            "price": config.sweep.price.model_dump(),
+        }
+        if any(self._terms[name] != was for name, was in self._state.terms.items()):
             self._write("reopen")
         self._settle()
 
@@ -168,7 +171,7 @@ class Conductor:
             reserve = state.spending.seconds_of(state.num_finalist_steps, state.num_steps_done, now)
             phases, reason = [SEARCH], state.spending.exhausted(budget, now, reserve)
         if reason and not state.ended_early.keys() >= set(phases):
-            self._write("end_early", phases=phases, reason=reason, budget=budget.model_dump())
+            self._write("end_early", phases=phases, reason=reason, **self._terms)
             for number in [n for n in self._interrupted if self.records[n].phase in phases]:
                 self._interrupted.remove(number)
                 self.end(number, STOPPED)

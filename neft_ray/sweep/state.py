@@ -43,7 +43,7 @@ class SweepState:
         running: Numbers of the trials that run, or ran when the last driver ended.
         spending: What the sweep has cost.
         ended_early: Why a phase ended before its time, by phase.
-        spent_budget: The budget that ended it.
+        terms: The budget that ended it, and the price.
         num_steps_done: Optimizer steps of all trials, up to their last reports.
         num_events: So far.
         is_whole: Whether the last event said that the sweep is finished.
@@ -57,7 +57,7 @@ class SweepState:
         self.running: set[int] = set()
         self.spending = Spending(config.sweep.price)
         self.ended_early: dict[str, str] = {}
-        self.spent_budget: Mapping[str, Any] | None = None
+        self.terms: Mapping[str, Any] = {}
         self.num_steps_done = self.num_events = 0
         self.is_whole = False
         self._missing: list[Finalist] | None = None
@@ -128,7 +128,8 @@ class SweepState:
         self.is_whole = kind == "finish"
         if kind in ("end_early", "reopen"):
             self.ended_early = {phase: event["reason"] for phase in event.get("phases", ())}
-            self.spent_budget, self._missing = event.get("budget"), None
+            self.terms = {name: event[name] for name in ("budget", "price") if name in event}
+            self._missing = None
         if kind == "warm_start":
             for name, known in event["priors"].items():
                 self.arms[name].priors = [record_of(fields) for fields in known]

@@ -126,6 +126,16 @@ def test_a_larger_budget_takes_the_sweep_on(tmp_path, monkeypatch):
     assert len([r for r in records if r.phase == "search"]) == 12 > few
 
 
+def test_a_lower_price_takes_the_sweep_on(tmp_path, monkeypatch):
+    search = {**FREE, "num_trials": 6, "budget": {"dollars": 50}}
+    clock = Clock(monkeypatch, tmp_path, **search, price={"dollars_per_cpu_hour": 1.0})
+    few = len([r for r in clock.run() if r.phase == "search"])
+    cheaper = sweep_config(**search, price={"dollars_per_cpu_hour": 0.1})
+    clock.conductor = open_conductor(cheaper, tmp_path)
+    assert not clock.conductor.is_finished
+    assert len([r for r in clock.run() if r.phase == "search"]) == 12 > few
+
+
 def test_a_driver_killed_after_the_budget_was_spent_stops_the_rest(tmp_path, monkeypatch):
     clock = Clock(monkeypatch, tmp_path, **FREE, num_trials=6, budget={"hours": 1})
     conductor = clock.conductor
