@@ -71,7 +71,9 @@ def test_the_report_shows_the_objectives_of_the_configuration(tmp_path):
     page = (run.report / "index.html").read_text()
     assert "<h2>Several objectives</h2>" in page
     assert "answer words (max)" in page and "answer repetition (min)" not in page
-    assert page.count("on the front") == 2 and page.count("another is as good in all, and better") == 2
+    assert (
+        page.count("on the front") == 2 and page.count("another is as good in all, and better") == 2
+    )
 
 
 def weighed(tmp_path, name, **objective):
