@@ -15,6 +15,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from neft_ray.cli.options import DEFAULT_STORAGE, Run, Storage
+from neft_ray.errors import bad_input
 from neft_ray.terminal import tame, waiting
 
 if TYPE_CHECKING:  # they load torch
@@ -52,6 +53,7 @@ def chat(
         sides = [find_side(run, storage, template)]
         if against is not None:
             sides.append(find_side(_reference(against, sides[0]), storage, template))
+            _refuse_itself(against, *sides)
         chats = [Chat(side.model, side.template) for side in sides]
     console = Console(markup=False, emoji=False, highlight=False)
     for side in sides:
@@ -74,6 +76,12 @@ def _reference(against: str, first: Side) -> str:
 
     is_trial = against in ARMS or (against[:1] == "t" and against[1:].isdecimal())
     return f"{first.run.root}:{against}" if is_trial and first.run is not None else against
+
+
+def _refuse_itself(against: str, first: Side, second: Side) -> None:
+    if first.model.path == second.model.path:
+        what = f"is {first.title}, the model itself"
+        raise bad_input(f"--against {against}", what, "name another trial, or the other arm")
 
 
 def _question(console: Console) -> str:
