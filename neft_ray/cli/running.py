@@ -13,7 +13,7 @@ from neft_ray.config.sweep import SweepConfig
 from neft_ray.pipeline.resume import check_resume
 from neft_ray.pipeline.run import Outcome, run_single, run_sweep
 from neft_ray.pipeline.session import Session
-from neft_ray.plan import check_first_rung, make_plan
+from neft_ray.plan import make_plan
 from neft_ray.run_directory import RunDirectory
 from neft_ray.sweep.cluster import check_fits_locally
 from neft_ray.terminal import only_ours, waiting
@@ -45,11 +45,8 @@ def carry_out(
         session = Session.open(config, start.address)
         if run is not None:
             session.check_data(run)
-    lengths = session.data.lengths(config.trial)
-    if run is None and kind == "sweep":
-        check_first_rung(config, *lengths)
     run = run or session.create(kind, start.run_name, swaps)
-    made = make_plan(config, *lengths)
+    made = make_plan(config, *session.data.lengths(config.trial))
     in_main = threading.current_thread() is threading.main_thread()  # others may set no handlers
     with (
         only_ours(run.log_file) as console,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -45,7 +44,7 @@ def init(
     model = model or _asked("--model", "Model (Hugging Face folder or hub name)", "builtin:base")
     data = data or _asked("--data", "Data (file, folder or hub name)", "builtin:tales")
     with waiting("looking at the data"):
-        text = draft(Wish(model, data, template, gpus), _name_of(file))
+        text = draft(Wish(model, data, template, gpus), file.stem)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
@@ -69,11 +68,6 @@ COMMANDS = [init, schema]
 
 def _schema() -> str:
     return json.dumps(sweep_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-def _name_of(file: Path) -> str:
-    """Return a sweep's name for a file, whose own may have what names have not."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", file.stem).strip("._-")[:100] or "sweep"
 
 
 def _asked(option: str, question: str, default: str) -> str:

@@ -122,7 +122,7 @@ def make_forecast(
     except UserError as error:
         disk = error
     try:
-        memory = memory_forecast(config, predictor, slots, compare)
+        memory = _memory(config, predictor, slots, compare)
     except UserError as error:
         memory = error
     return Forecast(
@@ -138,7 +138,7 @@ def make_forecast(
     )
 
 
-def memory_forecast(
+def _memory(
     config: SweepConfig, predictor: Predictor, slots: int | None, compare: bool
 ) -> MemoryForecast:
     """Return what a worker holds.

@@ -49,6 +49,10 @@ class Wish:
     gpus: int
 
 
+def _sweep_name(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("._-")[:100] or "sweep"
+
+
 def draft(wish: Wish, name: str) -> str:
     """Return the text of a sweep file, which loads and runs.
 
@@ -71,7 +75,7 @@ def draft(wish: Wish, name: str) -> str:
     conversations = read_conversations(wish.data, format_name)
     lengths = _lengths(conversations[:SAMPLE], Template(template, tokenizer), tokenizer)
     values = {
-        "name": yaml_text(re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-")[:100] or "sweep"),
+        "name": yaml_text(_sweep_name(name)),
         "model": yaml_text(wish.model),
         "dtype": "bfloat16" if wish.gpus else "float32",
         "data": yaml_text(wish.data),

@@ -19,6 +19,7 @@ from neft_ray.pipeline.provenance import (
     environment,
     versions,
 )
+from neft_ray.plan import check_first_rung
 from neft_ray.run_directory import RunDirectory, create_run
 from neft_ray.strategy.checks import sweep_problems
 from neft_ray.sweep.address import is_here
@@ -85,9 +86,11 @@ class Session:
             stand_in: What differs from the sweep that this one stands for, if it does.
 
         Raises:
-            UserError: If it cannot be made, or a sweep is to learn from what is no run.
+            UserError: If it cannot be made, or a sweep would never compare its trials, or is to
+                learn from what is no run.
         """
         if kind == "sweep":
+            check_first_rung(self.config, *self.data.lengths(self.config.trial))
             known_before(self.config, list(self.config.sweep.arms))
         run = create_run(here(self.config.storage), self.config.name, name)
         write_whole(run.config_file, dump_sweep(self.config))

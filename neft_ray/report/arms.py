@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from neft_ray.choice import best_record
+from neft_ray.config.sweep import ObjectiveConfig
 from neft_ray.journal import COMPLETED, DIVERGED, STOPPED, Report
 from neft_ray.report.trials import Trial
 
@@ -27,15 +29,13 @@ class Arm:
     """Trials that the search is to have."""
     num_points: int | None
     """Points that its space has; None where it has ranges."""
-    at: str
+    at: Literal["best", "end"]
     """The objective: select loss at `best` or at the `end`."""
 
     @property
     def best(self) -> Trial | None:
         """The search's trial with the lowest objective."""
-        losses = [(it.record.objective(self.at), it.record.number, it) for it in self.trials]
-        loss, _, best = min(losses, default=(math.inf, 0, None))
-        return best if math.isfinite(loss) else None
+        return best_of(self.trials, ObjectiveConfig(at=self.at))
 
     @property
     def best_report(self) -> Report | None:
@@ -71,6 +71,13 @@ class Arm:
     def cut(self) -> tuple[Trial, ...]:
         """Trials of the search that were stopped early."""
         return tuple(trial for trial in self.trials if trial.status == STOPPED)
+
+
+def best_of(trials: Iterable[Trial], objective: ObjectiveConfig) -> Trial | None:
+    """Return the best of some trials, see `choice.best_record`."""
+    by_number = {trial.record.number: trial for trial in trials}
+    best = best_record((trial.record for trial in by_number.values()), objective)
+    return by_number[best.number] if best else None
 
 
 def configurations(arm: Arm) -> list[list[Trial]]:

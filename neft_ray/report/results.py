@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neft_ray.choice import best_record
 from neft_ray.config.arm_space import num_points, num_trials
 from neft_ray.config.load import load_sweep
 from neft_ray.config.schedulers import Rungs
 from neft_ray.config.sweep import CONTROL, TREATMENT, SweepConfig
 from neft_ray.journal import read_events, reduce_events
-from neft_ray.report.arms import Arm
+from neft_ray.report.arms import Arm, best_of
 from neft_ray.report.beside import MeasureDifference, compare_measures
 from neft_ray.report.evaluations import EvaluatedPair, read_evaluations
 from neft_ray.report.finalists import Lift, NoLift, measure_lift
@@ -97,8 +96,7 @@ class Results:
     @property
     def best(self) -> Trial | None:
         """The best trial, of all arms and phases, weighed as the objective says."""
-        best = best_record((it.record for it in self.trials), self.config.sweep.objective)
-        return next((it for it in self.trials if it.record is best), None)
+        return best_of(self.trials, self.config.sweep.objective)
 
     @property
     def headline_metrics(self) -> dict[str, float]:

@@ -9,7 +9,10 @@ from neft_ray.errors import UserError
 from neft_ray.pipeline.session import Session
 from tests.unit.sweep_runs import sweep_config
 
-DATA = SimpleNamespace(data=lambda trial: SimpleNamespace(summary={"content_hash": "1234"}))
+DATA = SimpleNamespace(
+    data=lambda trial: SimpleNamespace(summary={"content_hash": "1234"}),
+    lengths=lambda trial: (100, 1000),
+)
 
 
 def session(storage, **search):
@@ -34,6 +37,14 @@ def test_a_sweep_that_is_to_learn_from_no_run_leaves_nothing(tmp_path):
     ):
         session(tmp_path, warm_start=[str(tmp_path / "nowhere")]).create("sweep")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_that_would_never_compare_its_trials_leaves_nothing(tmp_path):
+    made = session(tmp_path, scheduler={"kind": "asha", "grace_steps": 100})
+    with pytest.raises(UserError, match=r"grace_steps: 100, and a trial ends at 100"):
+        made.create("sweep")
+    assert not list(tmp_path.iterdir())
+    made.create("train")  # which does not use the section
 
 
 def test_other_rows_than_at_the_start_are_refused(tmp_path):
