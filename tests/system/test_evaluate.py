@@ -290,13 +290,23 @@ def test_bad_input_is_refused_before_anything_is_written(sweep, prompts, told, a
     assert after == before
 
 
-def test_two_models_chat_side_by_side(sweep):
-    command = [sys.executable, "-m", "neft_ray.cli", "chat", "latest", "--against", "control"]
-    done = subprocess.run(
+def chat_against(sweep, arm: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "neft_ray.cli", "chat", "latest", "--against", arm]
+    return subprocess.run(
         [*command, "--storage", sweep.storage],
         input=f"{ROWS[0]['instruction']}\n\n",
         capture_output=True, text=True, timeout=120, env={**os.environ, "COLUMNS": "160"},
     )  # fmt: skip
+
+
+def test_two_models_chat_side_by_side(sweep):
+    best = json.loads((sweep.run.best_model / "neft_ray.json").read_text())["trial"]
+    own = sweep.records[int(best[1:])].arm
+    (other,) = {"treatment", "control"} - {own}
+    done = chat_against(sweep, other)
     assert done.returncode == 0, done.stderr
     assert "an empty line ends" in done.stdout
     assert re.search(r"╭─+ t\d{3}, α .*╮╭─+ t\d{3}, α", done.stdout)
+    refused = chat_against(sweep, own)
+    assert refused.returncode == 2
+    assert f"--against {own}: is {best}," in refused.stderr
