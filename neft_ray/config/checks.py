@@ -24,12 +24,12 @@ from neft_ray.config.arm_checks import (
 from neft_ray.config.arm_space import MAX_GRID_POINTS
 from neft_ray.config.explain import explain
 from neft_ray.config.keys import TRIAL_KEYS, describe, hint_of, tag_of, takes
+from neft_ray.config.model_checks import MODEL_CHECKS
 from neft_ray.config.places import Finding, Path
 from neft_ray.config.schedulers import Paced, Population
 from neft_ray.config.searchers import GridSearch
 from neft_ray.config.space import Choice, Domain, LogUniform, Uniform
 from neft_ray.config.space_checks import SPACE_CHECKS, points_to_build
-from neft_ray.config.strategy import DdpConfig, DeepspeedConfig, FsdpConfig
 from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 
@@ -104,15 +104,6 @@ def _rungs(config: SweepConfig) -> Iterator[Finding]:
     yield Finding(("sweep", "scheduler", key), what, f"write {nearest}")
 
 
-def _shards_in_host_memory(config: SweepConfig) -> Iterator[Finding]:
-    """Only a GPU has anything to move to the host's memory."""
-    strategy = config.strategy
-    if isinstance(strategy, FsdpConfig) and strategy.cpu_offload and not config.workers.gpus:
-        what = "the shards are in the host's memory already: workers.gpus is 0"
-        remedy = "give the workers GPUs, or write cpu_offload: false"
-        yield Finding(("strategy", "cpu_offload"), what, remedy)
-
-
 def _padded_length(config: SweepConfig) -> Iterator[Finding]:
     """The noise's scale is that of a padded row only where rows are padded."""
     if "packed" in config.values_of("batch.kind") and "padded" in config.values_of("noise.length"):
@@ -149,54 +140,6 @@ def _weights(config: SweepConfig) -> Iterator[Finding]:
         yield Finding(("sweep", "objective", "weights"), what, remedy)
 
 
-def _async_checkpoints(config: SweepConfig) -> Iterator[Finding]:
-    """DeepSpeed's shards are written where they are, not from a copy."""
-    if config.training.async_checkpoints and isinstance(config.strategy, DeepspeedConfig):
-        what = "DeepSpeed writes its checkpoints while training waits"
-        remedy = "write async_checkpoints: false, or strategy: {kind: fsdp}"
-        yield Finding(("training", "async_checkpoints"), what, remedy)
-
-
-def _compile(config: SweepConfig) -> Iterator[Finding]:
-    """DeepSpeed's hooks are no part of what is compiled."""
-    if config.model.compile and isinstance(config.strategy, DeepspeedConfig):
-        what = "layers are not compiled under DeepSpeed"
-        remedy = "write compile: false, or strategy: {kind: fsdp}"
-        yield Finding(("model", "compile"), what, remedy)
-
-
-def _quantization(config: SweepConfig) -> Iterator[Finding]:
-    """Four bits hold what is not trained, and no strategy here takes shards of them."""
-    if config.values_of("model.quantization") == {None}:
-        return
-    key: Path = ("model", "quantization")
-    searched = {*config.sweep.space, *(k for arm in config.sweep.arms.values() for k in arm)}
-    if config.model.lora is None and not any(k.startswith("model.lora") for k in searched):
-        what, remedy = "weights of 4 bits cannot be trained", "add `lora: {rank: 64}` beside it"
-        yield Finding(key, what, remedy)
-    if not isinstance(config.strategy, DdpConfig):
-        what = f"{config.strategy.kind} does not take shards of 4-bit weights"
-        yield Finding(key, what, "write strategy: {kind: ddp}; 4 bits are to fit on one GPU")
-
-
-def _freeze_embedding(config: SweepConfig) -> Iterator[Finding]:
-    """With adapters nothing of the model is trained that could be left out."""
-    if True in config.values_of("model.freeze_embedding") and config.model.lora is not None:
-        what = "with adapters the embedding is not trained anyway"
-        remedy = "remove it, and leave the embedding out of lora.modules_to_save"
-        yield Finding(("model", "freeze_embedding"), what, remedy)
-
-
-def _params_dtype(config: SweepConfig) -> Iterator[Finding]:
-    """Parameters in half precision are computed with in half precision."""
-    if getattr(config.strategy, "params_dtype", "float32") == "float32":
-        return
-    if "float32" in config.values_of("model.dtype"):
-        what = "bfloat16 parameters cannot be computed with in float32"
-        remedy = "write model.dtype: bfloat16, or params_dtype: float32"
-        yield Finding(("strategy", "params_dtype"), what, remedy)
-
-
 _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     searched_and_fixed_keys: (),
     arm_names: (CONTROLS,),
@@ -205,19 +148,14 @@ _CHECKS: dict[Callable[[SweepConfig], Iterator[Finding]], tuple[Path, ...]] = {
     _values: (),
     _num_trials: (("sweep", "searcher"), ("sweep", "num_trials")),
     _rungs: (("sweep", "scheduler"), ("training",)),
-    _shards_in_host_memory: (("strategy",), ("workers",)),
     _padded_length: (("noise",), ("batch",), *ARMS),
     _budget: (("sweep", "price"), ("sweep", "budget"), ("workers",)),
     _weights: (("sweep", "objective"), ("sweep", "finalists")),
-    _async_checkpoints: (("training",), ("strategy",)),
-    _compile: (("model",), ("strategy",)),
-    _quantization: (("model",), ("strategy",), *ARMS),
-    _freeze_embedding: (("model",), *ARMS),
-    _params_dtype: (("strategy",), ("model",), *ARMS),
     control_in_space: ARMS,
     control_beside_space: (*ARMS, *((name,) for name in TrialConfig.model_fields)),
     equal_arms: ARMS,
     changes_beside_arms: (("changes",), *ARMS),
+    **MODEL_CHECKS,
     **SPACE_CHECKS,
 }
 """Each rule with the settings that must be sound. The others judge every key by itself."""

@@ -181,7 +181,17 @@ class SweepConfig(TrialConfig):
         Args:
             key: Dotted, of a setting that every trial has.
         """
-        base = self.base_value(key)
+        of_arms = (self.values_in(fixed, key) for fixed in self.sweep.arms.values())
+        return {self.base_value(key)}.union(*of_arms)
+
+    def values_in(self, fixed: Mapping[str, Value | None], key: str) -> set[Value | None]:
+        """Return what a setting is in one arm: the fixed value, the space's corners, or the base's.
+
+        Args:
+            fixed: The values that the arm fixes.
+            key: Dotted, of a setting that every trial has.
+        """
+        if key in fixed:
+            return {fixed[key]}
         searched = self.sweep.space.get(key)
-        fixed = {values[key] for values in self.sweep.arms.values() if key in values}
-        return {base, *fixed, *(searched.corners if searched else ())}
+        return set(searched.corners) if searched else {self.base_value(key)}

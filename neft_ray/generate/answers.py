@@ -16,8 +16,8 @@ from neft_ray.config.evaluation import DecodingConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.data.split import Split
 from neft_ray.data.tokenized import TokenizedData
-from neft_ray.generate.decoding import Tokens, Writer, context_of, end_tokens
-from neft_ray.model import load_tokenizer
+from neft_ray.generate.decoding import Tokens, Writer, end_tokens
+from neft_ray.model import context_of, load_tokenizer
 from neft_ray.strategy.base import Engine
 
 ROWS_AT_ONCE = 16
@@ -49,7 +49,9 @@ def answer_rows(engine: Engine, data: TokenizedData, config: TrialConfig, num: i
     rows = data.rows(Split.REPORT)[:num].tolist()
     tokenizer = load_tokenizer(config.model)
     model: Any = engine.plain.model
-    room = context_of(model) - max((len(prompt_tokens(data, row)) for row in rows), default=0)
+    room = context_of(model.config) - max(
+        (len(prompt_tokens(data, row)) for row in rows), default=0
+    )
     max_tokens = max(1, min(config.data.max_length_tokens, room))
     ends = end_tokens(model, tokenizer)
     decoding = DecodingConfig(max_new_tokens=max_tokens)

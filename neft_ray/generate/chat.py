@@ -10,8 +10,8 @@ from neft_ray.config.trial import ModelConfig
 from neft_ray.data.conversation import Turn
 from neft_ray.data.templates import Template
 from neft_ray.errors import bad_input
-from neft_ray.generate.decoding import context_of, end_tokens, options_of
-from neft_ray.model import load_model, load_tokenizer
+from neft_ray.generate.decoding import end_tokens, options_of
+from neft_ray.model import context_of, load_model, load_tokenizer
 
 
 class Chat:
@@ -51,7 +51,7 @@ class Chat:
             return_token_type_ids=False,
             verbose=False,
         )
-        context = context_of(self._model)
+        context = context_of(self._model.config)
         room = context - encoded["input_ids"].shape[1]
         if room < 1:
             what = f"leaves no room for an answer in the model's context of {context} tokens"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +23,6 @@ def options_of(decoding: DecodingConfig) -> dict[str, Any]:
         drawn = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0}
         chosen = {"do_sample": True, **drawn}
     return {"num_beams": 1, "repetition_penalty": decoding.repetition_penalty, **chosen}
-
-
-def context_of(model: Any) -> int:
-    """Return how many tokens a model can attend to."""
-    described = model.config.get_text_config()
-    return int(getattr(described, "max_position_embeddings", sys.maxsize))
 
 
 def end_tokens(model: Any, tokenizer: Any) -> list[int]:

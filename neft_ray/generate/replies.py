@@ -10,7 +10,8 @@ import numpy as np
 
 from neft_ray.data.conversation import Turn
 from neft_ray.data.templates import Template
-from neft_ray.generate.decoding import Tokens, Writer, context_of
+from neft_ray.generate.decoding import Tokens, Writer
+from neft_ray.model import context_of
 
 CUT, ENDED, NO_ROOM = "cut", "ended", "no room"
 
@@ -75,7 +76,10 @@ class Replying:
         cut the others; in step that cannot be.
         """
         prompts = [tokens_of(talk, self.template, self.tokenizer) for talk in talks]
-        context, longest = context_of(self.writer.plain.model), self.writer.decoding.max_new_tokens
+        context, longest = (
+            context_of(self.writer.plain.model.config),
+            self.writer.decoding.max_new_tokens,
+        )
         rooms = [min(longest, context - len(prompt)) for prompt in prompts]
         groups = [[row for row, room in enumerate(rooms) if room == longest]]
         groups += [[row] for row, room in enumerate(rooms) if 0 < room < longest]

@@ -8,8 +8,7 @@ import torch
 
 from neft_ray.config.trial import ModelConfig
 from neft_ray.errors import bad_input
-from neft_ray.generate.decoding import context_of
-from neft_ray.model import load_model, load_tokenizer
+from neft_ray.model import context_of, load_model, load_tokenizer
 
 
 class LabelLogits:
@@ -57,7 +56,7 @@ class LabelLogits:
             tokens = self._tokenizer.encode(text, add_special_tokens=False)
         else:
             tokens = self._tokenizer.encode(f"{prompt}\n")
-        context = context_of(self._model)
+        context = context_of(self._model.config)
         if len(tokens) > context:
             what = f"a question of {len(tokens)} tokens is longer than its context of {context}"
             raise bad_input("the judge", what, "use a judge with a longer context")

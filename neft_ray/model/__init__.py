@@ -1,7 +1,9 @@
 """The model: tokenizer, causal LM, its embedding, and a loss computed where it is supervised."""
 
 from neft_ray.model.load import (
+    check_context,
     check_model,
+    context_of,
     decoder_layers,
     dequantized,
     load_description,
@@ -13,7 +15,9 @@ from neft_ray.model.loss import SupervisedLM
 
 __all__ = [
     "SupervisedLM",
+    "check_context",
     "check_model",
+    "context_of",
     "decoder_layers",
     "dequantized",
     "load_description",

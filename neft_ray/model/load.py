@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -153,6 +154,31 @@ def load_description(config: ModelConfig) -> Any:
         what = f"{described.model_type} is no causal language model"
         raise bad_input(config.path, what, "use a decoder, such as a Llama")
     return described
+
+
+def context_of(described: Any) -> int:
+    """Return how many tokens a model attends to, from its Hugging Face configuration."""
+    of_text = described.get_text_config()
+    return int(getattr(of_text, "max_position_embeddings", sys.maxsize))
+
+
+def check_context(config: ModelConfig, longest: int) -> None:
+    """Refuse rows that are longer than what a model attends to.
+
+    Learned positions would fail in the middle of training, rotary ones would train silently on
+    positions the model does not know.
+
+    Args:
+        config: Which model.
+        longest: Of all rows, in tokens.
+
+    Raises:
+        UserError: If they do not fit.
+    """
+    if longest > (context := context_of(load_description(config))):
+        what = f"it attends to {context} tokens, and the longest row has {longest}"
+        remedy = f"write data.max_length_tokens: {context}, or use a model of a longer context"
+        raise bad_input(config.path, what, remedy)
 
 
 def check_model(config: ModelConfig, tokenizer: Any) -> None:

@@ -11,7 +11,7 @@ from neft_ray.config.sweep import SweepConfig
 from neft_ray.config.trial import TrialConfig
 from neft_ray.errors import Problem, UserError, bad_input
 from neft_ray.files import write_whole
-from neft_ray.model import check_model, load_tokenizer
+from neft_ray.model import check_context, check_model, load_tokenizer
 from neft_ray.pipeline.provenance import (
     ENVIRONMENT_FILE,
     code_version,
@@ -129,4 +129,5 @@ def open_data(config: SweepConfig, address: str | None = None) -> DataCache:
     data = DataCache(here(config.storage).resolve() / "cache")
     check_model(config.model, load_tokenizer(config.model))
     data.num_steps(config.trial)
+    check_context(config.model, data.data(config.trial).summary["longest_tokens"])
     return data

@@ -53,7 +53,29 @@ def test_it_is_exported_as_it_was_trained(tmp_path):
         assert torch.equal(ours, theirs), name
 
 
-def test_with_adapters_it_is_refused():
-    options = ["model.lora={rank: 4}", "model.freeze_embedding=true", "strategy={kind: ddp}"]
+FROZEN = "model.freeze_embedding=true"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["model.lora={rank: 4}", FROZEN],
+        ["sweep.space={model.lora.rank: {choice: [4, 8]}}", FROZEN],
+        [
+            "sweep.control={model.freeze_embedding: true}",
+            "sweep.space={noise.alpha: {choice: [5]}, model.lora.rank: {choice: [4, 8]}}",
+        ],
+    ],
+)
+def test_with_adapters_it_is_refused(options):
     with pytest.raises(UserError, match="with adapters the embedding is not trained anyway"):
         parse_sweep(EXAMPLE, "x.yaml", options)
+
+
+def test_an_arm_of_adapters_beside_one_of_a_frozen_embedding_is_taken():
+    changes = {
+        "sweep.space": "{noise.alpha: {choice: [5]}}",
+        "sweep.control": "{noise.alpha: 0, model.freeze_embedding: true}",
+        "sweep.controls": "{adapters: {model.lora.rank: 4}}",
+    }
+    parse_sweep(EXAMPLE, "x.yaml", [f"{key}={value}" for key, value in changes.items()])

@@ -123,6 +123,10 @@ def test_bitsandbytes_is_not_loaded_where_it_is_not_asked_for(monkeypatch):
     [
         (["model.quantization=nf4"], "weights of 4 bits cannot be trained"),
         (
+            ["model.quantization=nf4", "sweep.controls={small: {model.lora.rank: 4}}"],
+            "weights of 4 bits cannot be trained",
+        ),
+        (
             ["model.quantization=nf4", "model.lora={rank: 4}", "strategy={kind: fsdp}"],
             "fsdp does not take shards of 4-bit weights",
         ),
