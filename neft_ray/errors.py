@@ -14,7 +14,7 @@ class ExitCode(IntEnum):
 
     OK = 0
     FAILED = 1
-    """The run started and something in it failed; the report lists what."""
+    """Something failed after the start: no trial came to an end, the disk is full, a link broke."""
     BAD_INPUT = 2
     """Nothing was started: the input is wrong, and the message says where."""
     INTERRUPTED = 130
@@ -38,6 +38,9 @@ class Problem:
 class UserError(Exception):
     """Input that cannot work. Carries every problem found, not only the first."""
 
+    code = ExitCode.BAD_INPUT
+    """What a command that ends with it returns."""
+
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(map(str, self.problems)))
@@ -50,12 +53,20 @@ class UserError(Exception):
 class StorageError(UserError):
     """The disk is full or not writable: whoever writes stops, to go on once there is room."""
 
+    code = ExitCode.FAILED
+
     @classmethod
     def of(cls, where: object, error: OSError) -> StorageError:
         """Describe an error of the file system."""
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         what = f"cannot be written: {'disk full' if full else error.strerror or error}"
         return cls([Problem(str(where), what, "free some space, then go on with --resume")])
+
+
+class LostContactError(UserError):
+    """A cluster cannot be reached any more; what was submitted goes on there."""
+
+    code = ExitCode.FAILED
 
 
 def bad_input(where: object, what: str, remedy: str) -> UserError:

@@ -49,6 +49,6 @@ def main() -> None:
         for problem in error.problems:
             console.print("[bold red]error[/]", end=" ")
             console.print(str(problem), markup=False, highlight=False)
-        sys.exit(ExitCode.BAD_INPUT)
+        sys.exit(error.code)
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)

@@ -46,7 +46,7 @@ EXAMPLES = {
 
 
 EXIT_CODES = (
-    "Exit codes: 0 done; 1 something failed in the run; 2 bad input, nothing was started; "
+    "Exit codes: 0 done; 1 something failed after the start; 2 bad input, nothing was started; "
     "130 interrupted, --resume goes on."
 )
 

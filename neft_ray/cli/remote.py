@@ -6,7 +6,7 @@ import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -66,12 +66,20 @@ def submit(
             raise typer.Exit(ExitCode.BAD_INPUT)
         for command in ("status", "logs", "stop", "fetch"):
             typer.echo(f"  neft-ray {command} {run} --cluster {cluster}")
-        if not follow:
-            return
+        if follow:
+            _follow(client, name)
+
+
+def _follow(client: Any, name: str) -> None:
+    """Print what a job prints, until it ends; tell how."""
+    try:
         for text in job.output(client, name):
             typer.echo(text, nl=False)
-        if not job.has_succeeded(client, name):
-            raise typer.Exit(ExitCode.FAILED)
+    except KeyboardInterrupt:
+        typer.echo("not followed any more; it goes on there", err=True)
+        raise
+    if not job.has_succeeded(client, name):
+        raise typer.Exit(ExitCode.FAILED)
 
 
 def fetch(

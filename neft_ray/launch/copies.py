@@ -51,9 +51,20 @@ def find_there(cluster: ClusterFile, head: Head, reference: str) -> str:
 
 
 def _names(head: Head, folder: str) -> list[str]:
-    """Return the names of the runs in a folder of the head, newest first."""
-    told = head.run(f"ls -1t {shlex.quote(folder)}/*/sweep.yaml 2>/dev/null || true")
-    return [Path(line).parent.name for line in told.splitlines()]
+    """Return the names of the runs in a folder of the head, the one created last first.
+
+    Those of a bucket whose manifest alone has been fetched are left out.
+    """
+    each = """for file in */sweep.yaml; do
+        test -e "$file" || continue
+        echo "${file%/*}"
+        grep -s '"created"' "${file%/*}/manifest.json" || echo
+    done"""
+    told = head.run(f"cd {shlex.quote(folder)} 2> /dev/null || exit 0; {each}").splitlines()
+    created = {}
+    for name, line in zip(told[::2], told[1::2], strict=True):
+        created[name] = float(line.partition(":")[2].strip(" ,") or 0)
+    return sorted(created, key=lambda name: (created[name], name), reverse=True)
 
 
 def bring(

@@ -16,7 +16,7 @@ from typing import Any
 import requests
 
 import neft_ray
-from neft_ray.errors import bad_input
+from neft_ray.errors import LostContactError, Problem, bad_input
 from neft_ray.launch.copies import owner_there
 from neft_ray.launch.ssh import Head, ask_with_token
 from neft_ray.launch.submission import SWEEP_FILE, Submission, hub_names, pack
@@ -24,6 +24,8 @@ from neft_ray.launch.submission import SWEEP_FILE, Submission, hub_names, pack
 JOBS_PORT = 8265
 """Of Ray's dashboard, which takes jobs; on the head's loopback."""
 POLL_SECONDS = 2.0
+PATIENCE_SECONDS = 600.0
+"""Of one who follows a job, for a tunnel that broke to be there again."""
 CHATTY = ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging")
 
 
@@ -32,8 +34,8 @@ def jobs(head: Head) -> Iterator[Any]:
     """Yield a client of the head's job server, through a tunnel.
 
     Raises:
-        UserError: If the head cannot be reached, or Ray does not run there or lets nobody in; or
-            the connection breaks while it is used.
+        UserError: If the head cannot be reached, or Ray does not run there or lets nobody in.
+        LostContactError: If the connection breaks while it is used.
     """
     ask_with_token()
     from ray.exceptions import AuthenticationError
@@ -54,7 +56,8 @@ def jobs(head: Head) -> Iterator[Any]:
             yield client
         except requests.ConnectionError as error:
             remedy = "what was submitted goes on: see neft-ray status and logs"
-            raise bad_input(head, "the connection to Ray's job server broke", remedy) from error
+            what = "the connection to Ray's job server broke"
+            raise LostContactError([Problem(str(head), what, remedy)]) from error
 
 
 def submit(client: Any, head: Head, submission: Submission) -> str:
@@ -98,15 +101,25 @@ def _hand_over(head: Head, name: str, token: str) -> str:
 
 
 def output(client: Any, name: str) -> Iterator[str]:
-    """Yield what a job prints, as it comes, until it has ended."""
-    shown = 0
+    """Yield what a job prints, as it comes, until it has ended.
+
+    Raises:
+        requests.ConnectionError: If nothing was heard of it for `PATIENCE_SECONDS`.
+    """
+    shown, heard = 0, time.monotonic()
     while True:
-        is_over = client.get_job_status(name).is_terminal()  # asked first: the logs are whole then
-        text = client.get_job_logs(name)
-        yield text[shown:]
-        shown = len(text)
-        if is_over:
-            return
+        try:
+            is_over = client.get_job_status(name).is_terminal()  # first: the logs are whole then
+            text = client.get_job_logs(name)
+        except requests.ConnectionError:  # until the tunnel is there again
+            if time.monotonic() - heard > PATIENCE_SECONDS:
+                raise
+        else:
+            heard = time.monotonic()
+            yield text[shown:]
+            shown = len(text)
+            if is_over:
+                return
         time.sleep(POLL_SECONDS)
 
 

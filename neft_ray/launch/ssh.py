@@ -7,15 +7,14 @@ import io
 import logging
 import os
 import shlex
-import socket
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from neft_ray.config.cluster import LOCAL, ClusterFile
 from neft_ray.errors import UserError, bad_input
+from neft_ray.launch.tunnel import TunnelError, free_port, kept_open
 
 CONNECT_SECONDS = 15
 _UNREACHED = 255
@@ -95,6 +94,8 @@ class Head:
     def tunnel(self, port: int, host: str = "127.0.0.1", here: int = 0) -> Iterator[int]:
         """Reach a port of the head at a port of this machine, on loopback only.
 
+        A connection that breaks, as one does when a laptop sleeps, is made anew.
+
         Args:
             port: There.
             host: The address it is bound to, there.
@@ -106,30 +107,15 @@ class Head:
         Raises:
             UserError: If the head cannot be reached.
         """
-        here = here or _free_port()
+        here = here or free_port()
         forward = f"127.0.0.1:{here}:{host}:{port}"
         argv = [*self._ssh(), "-N", "-o", "ExitOnForwardFailure=yes", "-L", forward, str(self)]
-        process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
         try:
-            self._wait_for(process, here)
-            yield here
-        finally:
-            process.terminate()
-            process.communicate()
-
-    def _wait_for(self, process: subprocess.Popen[bytes], port: int) -> None:
-        deadline = time.monotonic() + CONNECT_SECONDS
-        while True:
-            if (status := process.poll()) is not None:
-                assert process.stderr is not None
-                raise self._failed(status, process.stderr.read().decode(), "a tunnel")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                return
-            if time.monotonic() > deadline:
-                raise self._failed(_UNREACHED, "no answer in time", "a tunnel")
-            time.sleep(0.05)
+            with kept_open(argv, here, str(self), CONNECT_SECONDS):
+                yield here
+        except TunnelError as error:
+            status = _UNREACHED if error.status is None else error.status
+            raise self._failed(status, error.told, "a tunnel") from error
 
     def _ssh(self) -> list[str]:
         """Return ssh with its options; a head's key is learned once and then insisted on."""
@@ -177,9 +163,3 @@ def _ask_cloud(cluster: ClusterFile) -> tuple[str, dict[str, str]]:
         remedy = f"`ray up {cluster.path}` first, and see `neft-ray doctor {cluster.path}`"
         raise bad_input(cluster.path, f"the cluster has no head: {error}", remedy) from error
     return address, dict(auth)
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])

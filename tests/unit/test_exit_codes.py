@@ -1,12 +1,14 @@
 """The exit codes that every help page promises."""
 
+import errno
+
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from neft_ray.cli import main
 from neft_ray.cli.app import app
-from neft_ray.errors import ExitCode
+from neft_ray.errors import ExitCode, LostContactError, Problem, StorageError, bad_input
 
 COMMANDS = sorted(typer.main.get_command(app).commands)
 
@@ -36,12 +38,21 @@ def test_a_command_ends_with_its_code(arguments, code, monkeypatch):
     assert ended.value.code == code
 
 
-def test_an_interrupted_command_ends_with_130(monkeypatch):
-    def interrupt(*args):
-        raise KeyboardInterrupt
+@pytest.mark.parametrize(
+    ("what", "code"),
+    [
+        (KeyboardInterrupt(), ExitCode.INTERRUPTED),
+        (bad_input("file", "is wrong", "mend it"), ExitCode.BAD_INPUT),
+        (StorageError.of("file", OSError(errno.ENOSPC, "")), ExitCode.FAILED),
+        (LostContactError([Problem("head", "is gone", "wait")]), ExitCode.FAILED),
+    ],
+)
+def test_what_ends_a_command_early_is_its_code(what, code, monkeypatch):
+    def end(*args):
+        raise what
 
-    monkeypatch.setattr("neft_ray.cli.look.find_runs", interrupt)
+    monkeypatch.setattr("neft_ray.cli.look.find_runs", end)
     monkeypatch.setattr("sys.argv", ["neft-ray", "ls"])
     with pytest.raises(SystemExit) as ended:
         main()
-    assert ended.value.code == ExitCode.INTERRUPTED
+    assert ended.value.code == code

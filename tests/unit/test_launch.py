@@ -9,16 +9,18 @@ from types import SimpleNamespace
 
 import pytest
 import requests
+from ray.job_submission import JobStatus
 from typer.testing import CliRunner
 
 from neft_ray.cli.app import app
 from neft_ray.cli.sweeps import quickstart_file
 from neft_ray.config.load import load_sweep
-from neft_ray.errors import UserError, bad_input
+from neft_ray.errors import LostContactError, UserError, bad_input
 from neft_ray.launch import submission
 from neft_ray.launch.copies import bring, find_there, kind_there
-from neft_ray.launch.job import jobs
+from neft_ray.launch.job import jobs, output
 from neft_ray.launch.ssh import Head
+from neft_ray.run_directory import RunDirectory
 from tests.unit.config_files import FILE
 from tests.unit.report_runs import SyntheticRun
 
@@ -137,6 +139,22 @@ def test_runs_are_found_in_a_folder_of_any_name(tmp_path):
     assert kind_there(head, f"{folder}/one") == "train"
 
 
+def test_the_latest_run_of_a_cluster_is_the_one_created_last_as_it_is_here(tmp_path):
+    for name, created in (("old", 10.5), ("new", 200.25), ("odd: name", 30.0)):
+        (tmp_path / name).mkdir()
+        manifest = {"neft_ray_version": "1", "created": created, "kind": "sweep"}
+        RunDirectory(tmp_path / name).write_manifest(manifest)
+    (tmp_path / "new/sweep.yaml").touch()
+    (tmp_path / "odd: name/sweep.yaml").touch()
+    (tmp_path / "old/sweep.yaml").touch()  # written anew: it got more trials
+    assert find_there(None, HereAsHead(), f"{tmp_path}/latest") == f"{tmp_path}/new"
+    (tmp_path / "newest").mkdir()  # in a bucket, only its manifest has been looked at
+    RunDirectory(tmp_path / "newest").write_manifest({"created": 300.0})
+    assert find_there(None, HereAsHead(), f"{tmp_path}/latest") == f"{tmp_path}/new"
+    with pytest.raises(UserError, match="runs there: new, odd: name, old"):
+        find_there(None, HereAsHead(), f"{tmp_path}/newest")
+
+
 def test_a_recipe_is_submitted_by_its_name(tmp_path, monkeypatch):
     def compose(kind, file, *_):
         raise bad_input(file, "was read", "")
@@ -171,11 +189,38 @@ def test_a_copy_that_was_cut_is_brought_up_to_date_later(tmp_path, monkeypatch):
     assert bring(cluster, head, str(there), tmp_path / "here").name == "one"
 
 
-def test_a_link_that_breaks_while_a_job_is_followed_is_told_in_one_line(monkeypatch):
+class Job:
+    """A job's server behind a link that breaks now and then."""
+
+    def __init__(self, *told):
+        self._told = iter(told)
+
+    def get_job_status(self, name):
+        self._now = next(self._told)
+        if self._now is None:
+            raise requests.ConnectionError("refused")
+        return JobStatus.SUCCEEDED if self._now.endswith("end") else JobStatus.RUNNING
+
+    def get_job_logs(self, name):
+        return self._now
+
+
+def test_what_a_job_prints_is_told_once_over_a_link_that_breaks(monkeypatch):
+    monkeypatch.setattr("neft_ray.launch.job.POLL_SECONDS", 0)
+    told = ["one\n", None, None, "one\ntwo\n", None, "one\ntwo\nend"]
+    assert list(output(Job(*told), "a job")) == ["one\n", "two\n", "end"]
+    monkeypatch.setattr("neft_ray.launch.job.PATIENCE_SECONDS", -1)
+    with pytest.raises(requests.ConnectionError):
+        list(output(Job(*told), "a job"))
+
+
+def test_a_link_that_stays_broken_is_told_in_one_line(monkeypatch):
     monkeypatch.setattr("ray.job_submission.JobSubmissionClient", lambda address: "client")
     monkeypatch.setattr(Head, "tunnel", lambda head, port: nullcontext(1))
     with (
-        pytest.raises(UserError, match=r"me@h: the connection .* broke; what was submitted goes"),
+        pytest.raises(
+            LostContactError, match=r"me@h: the connection .* broke; what was submitted goes"
+        ),
         jobs(Head("h", "me")) as client,
     ):
         assert client == "client"
