@@ -32,6 +32,8 @@ LOOK_SECONDS = 25.0
 """Between two looks at a lease: one that lives is renewed meanwhile."""
 
 _of_workers = matching(*WORKER_FILES)
+_of_evaluation = matching("evaluation/*.jsonl")
+"""Replies and verdicts, which `neft-ray evaluate` appends to."""
 _of_passage = matching("*/checkpoints/*", "*/origin/*", "ray/*", "*.lock", "*.partial", "stop")
 
 
@@ -73,7 +75,8 @@ def fetch_run(root: Path) -> None:
         StorageError: If the bucket does not answer.
     """
     pull(root, matching(*(f"trials/*/{pattern}" for pattern in WORKER_FILES)))
-    renew(root, is_drivers)
+    pull(root, _of_evaluation)
+    renew(root, lambda name: is_drivers(name) and not _of_evaluation(name))
     pieces.fetch(root / JOURNAL_FILE)
 
 

@@ -31,6 +31,7 @@ from neft_ray.pipeline.replies import Replied, replies_of
 from neft_ray.pipeline.sides import Side, find_side
 from neft_ray.report import write_report
 from neft_ray.report.evaluations import COMPARISON_FILE, EVALUATIONS, PAGE_FILE
+from neft_ray.working_copy import Pushing
 
 VERDICTS_FILE = "verdicts.jsonl"
 NONE, OUTPUTS = "none", "outputs"
@@ -108,6 +109,23 @@ class Evaluation:
         if judge is not None and second is None:
             raise bad_input("judge", "has nothing to compare with", "name a model with --against")
         folder = self._folder(first, asked)
+        with Pushing(folder):
+            found = self._evaluated(first, second, asked, judge, folder)
+        run = first.run if isinstance(first, Side) else None
+        if found.page is not None and run is not None and run.owner_pid is None:
+            write_report(run)
+            Pushing(run.report).push()
+        return found
+
+    def _evaluated(
+        self,
+        first: Subject,
+        second: Subject | None,
+        asked: EvaluationSet | None,
+        judge: Judge | None,
+        folder: Path,
+    ) -> Evaluated:
+        """Let the models answer what has been checked, and set them beside each other."""
         replied: dict[str, Replied] = {}
         remarks: list[str] = []
         for side in (first, second):
@@ -129,8 +147,6 @@ class Evaluation:
         said = sentences(pairing, judged)
         summary = _summary(asked, pairing, judged) | {"measures": measures, "sentences": said}
         write_json(there / COMPARISON_FILE, summary)
-        if isinstance(first, Side) and first.run is not None and first.run.owner_pid is None:
-            write_report(first.run)
         return Evaluated(folder, measures, [*said, *remarks], there / PAGE_FILE)
 
     def _subject(self, reference: str) -> Subject:
