@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from neft_ray.errors import bad_input
 
 SERVERS = ("http", "https")
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+
+_UNREADABLE = re.compile(r"\?|%[0-9a-fA-F]{2}")
+"""In a path: begins a query in its address, or is decoded there."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class Address:
             UserError: If MLflow cannot write there.
         """
         storage = storage.resolve()
+        if uri is None and (odd := _UNREADABLE.search(str(storage))):
+            what = f"`{odd[0]}` means something else in the address of a sqlite file"
+            raise bad_input(storage, what, "choose another storage folder, or write mlflow.uri")
         default = f"sqlite:///{storage / 'mlflow.db'}"
         address = cls(uri or default, storage)
         if address.kind not in (*SERVERS, *DATABASES):
