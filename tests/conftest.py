@@ -12,6 +12,20 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture(autouse=True)
+def environment():
+    """What a test leaves in the environment ends with it.
+
+    A command that asks a cluster tells Ray to show its token (`RAY_AUTH_MODE`). Ray reads that
+    once, as it is loaded; a Ray started later in the same process would want one nobody shows.
+    """
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def tokenizer():
     """The built-in model's tokenizer. Change a copy, never this one."""

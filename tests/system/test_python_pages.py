@@ -24,18 +24,8 @@ def run_page(name, scope):
     return scope
 
 
-def test_the_page_on_the_python_interface(tmp_path):
-    """In a process of its own: Ray reads once how it is to be asked for, for a whole process."""
-    code = f"from {__name__} import check_the_interface; check_the_interface()"
-    environment = {key: it for key, it in os.environ.items() if not key.startswith("RAY_AUTH")}
-    environment["PYTHONPATH"] = str(DOCS.parent)
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def check_the_interface():
+def test_the_page_on_the_python_interface(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     scope = run_page("python.md", {})
     result = scope["result"]
     assert result.finished
