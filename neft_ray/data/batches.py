@@ -57,6 +57,7 @@ class StepOrder:
         self._rows = np.asarray(rows)
         self._size = size_examples
         self._seed = seed
+        self._shuffled: tuple[int, NDArray[np.int64]] | None = None
         self.steps_per_epoch = -(-len(self._rows) // size_examples)
 
     def rows(self, step: int) -> list[int]:
@@ -71,7 +72,11 @@ class StepOrder:
         return self._order(epoch)[: index * self._size]
 
     def _order(self, epoch: int) -> NDArray[np.int64]:
-        return np.random.default_rng((self._seed, epoch)).permutation(self._rows)
+        """Return an epoch's order; the last one is kept, for it takes long to shuffle millions."""
+        if self._shuffled is None or self._shuffled[0] != epoch:
+            order = np.random.default_rng((self._seed, epoch)).permutation(self._rows)
+            self._shuffled = epoch, order
+        return self._shuffled[1]
 
 
 def share_of_rank(data: TokenizedData, rows: Sequence[int], rank: int, world: int) -> list[int]:
