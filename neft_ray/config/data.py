@@ -41,6 +41,7 @@ class DataConfig(Section):
     """`alpaca`, `question`, `vicuna`, `llama2-chat`, `chatml`, `chat` (the tokenizer's own), or
     Jinja text over instruction, input, system, is_first; repeated for every question of a row."""
     max_length_tokens: Annotated[int, Field(ge=8)] = 512
+    """Of a row with prompt and response. A row longer than the model's context is refused."""
     too_long: Literal["truncate", "drop"] = "truncate"
     """What happens to rows over `max_length_tokens`; either way they are counted."""
     max_prompt_tokens: Count | None = None
