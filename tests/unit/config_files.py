@@ -7,6 +7,10 @@ from neft_ray.errors import UserError
 
 FILE = Path(__file__).with_name("example.yaml")
 EXAMPLE = FILE.read_text()
+RANGE = "optimizer.learning_rate: {loguniform: [1e-5, 2e-4]}"
+"""The line of the learning rate in the example's space."""
+LISTED = "optimizer.learning_rate: {choice: [1e-5, 1e-4]}"
+GRID = ("sweep.searcher={kind: grid}", "sweep.num_trials=null")
 
 
 def changed(*changes):

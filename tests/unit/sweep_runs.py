@@ -103,6 +103,22 @@ class Simulation:
             live.append((number, step))
 
 
+def of(conductor, arm, phase="search"):
+    """The records of an arm's trials."""
+    return [r for r in conductor.records.values() if (r.arm, r.phase) == (arm, phase)]
+
+
+def search_of(conductor, arm="treatment"):
+    return of(conductor, arm)
+
+
+def reached(records, step):
+    """Losses of the trials at a step, of those that have come so far."""
+    return {
+        r.number: p.metrics["select_loss"] for r in records for p in r.reports if p.step == step
+    }
+
+
 def table(conductor) -> list[tuple]:
     """What a sweep came to, without times."""
     return [

@@ -11,10 +11,9 @@ from neft_ray.train import checkpoint, stored
 from neft_ray.train.contents import STATE_FILE, State
 from neft_ray.train.stored import folder_of, steps_in
 from neft_ray.working_copy import bucket_of, here
-from tests.unit.trial_runs import build_engine, random_data, run_steps, small_config, weights
-
-CONFIG, DATA = small_config(), random_data()
-HASH = CONFIG.config_hash
+from tests.unit import checkpoint_runs
+from tests.unit.checkpoint_runs import CONFIG, HASH
+from tests.unit.trial_runs import build_engine, weights
 
 
 @pytest.fixture
@@ -24,11 +23,7 @@ def trial(machine, place):
 
 
 def saved(folder, *steps):
-    engine, done = build_engine(CONFIG), 0
-    for step in steps:
-        run_steps(engine, DATA, CONFIG, done, step)
-        checkpoint.save(engine, folder, State(step, HASH, {"select_loss": 1.5}))
-        done = step
+    engine, _ = checkpoint_runs.saved(folder, *steps)
     return engine
 
 

@@ -12,8 +12,8 @@ from neft_ray.data.batches import collate, filler, pack
 from neft_ray.errors import UserError
 from neft_ray.model import SupervisedLM
 from neft_ray.model.compiled import compile_layers
-from tests.unit.test_model import loss_and_gradient
-from tests.unit.test_packing import CONFIGS, DATA, call
+from tests.unit.plain_losses import DATA, loss_and_gradient
+from tests.unit.test_packing import CONFIGS, call
 
 MICRO_BATCHES = ([3, 0, 7, 5], [1, 2], [4, 6, 8], [9])
 LAYOUTS = {"bucketed": collate, "packed": pack}

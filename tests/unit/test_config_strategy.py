@@ -3,10 +3,9 @@
 import pytest
 
 from neft_ray.config.load import load_sweep
-from tests.unit.config_files import FILE, changed, problems
+from tests.unit.config_files import FILE, RANGE, changed, problems
 
 STRATEGY = "strategy: {kind: ddp}"
-RANGE = "optimizer.learning_rate: {loguniform: [1e-5, 2e-4]}"
 OPTIMIZER = "offload_optimizer: nvme is for stage 3; write zero_stage: 3"
 
 

@@ -18,7 +18,8 @@ from transformers import (
 from neft_ray.data.batches import collate, filler, pack
 from neft_ray.errors import UserError
 from neft_ray.model import SupervisedLM
-from tests.unit.test_model import DATA, SIZES, VOCABULARY, loss_and_gradient, plain_losses
+from tests.unit.plain_losses import DATA, SIZES, loss_and_gradient, plain_losses
+from tests.unit.trial_runs import VOCABULARY
 
 ROWS = [3, 0, 7, 5]
 LONGEST = max(DATA.length(row) for row in ROWS)

@@ -1,7 +1,6 @@
-"""Rules that pause: who goes on, who is cut, who takes over from whom, in whatever order."""
+"""Rules with rungs: who goes on, who is cut or waits, in whatever order trials report."""
 
 import itertools
-import json
 import math
 
 import pytest
@@ -11,11 +10,12 @@ from neft_ray.journal import read_events
 from tests.unit.sweep_runs import (
     ALPHA,
     NUM_STEPS,
-    RATE,
     Lengths,
     Simulation,
     loss_of,
     open_conductor,
+    reached,
+    search_of,
     sweep_config,
     table,
 )
@@ -27,17 +27,6 @@ IN_STEP = [
     {"kind": "pbt", "interval_steps": 20},
     {"kind": "pb2", "interval_steps": 20},
 ]
-
-
-def search_of(conductor, arm="treatment"):
-    return [r for r in conductor.records.values() if (r.arm, r.phase) == (arm, "search")]
-
-
-def reached(records, step):
-    """Losses of the trials at a step, of those that have come so far."""
-    return {
-        r.number: p.metrics["select_loss"] for r in records for p in r.reports if p.step == step
-    }
 
 
 @pytest.mark.parametrize("scheduler", IN_STEP, ids=lambda s: s["kind"])
@@ -145,88 +134,6 @@ def test_paused_trials_end_with_the_search_and_are_told(tmp_path):
     assert second.reason == "paused until the end of the search"
 
 
-@pytest.mark.parametrize("kind", ["pbt", "pb2"])
-def test_the_worst_go_on_from_the_best_with_other_values(kind, tmp_path):
-    scheduler = {"kind": kind, "interval_steps": 20}
-    config = sweep_config(scheduler=scheduler, num_trials=8, control=None)
-    conductor = Simulation(config, tmp_path, num_slots=3).run()
-    branches = [r for r in search_of(conductor) if r.parent is not None]
-    assert len(branches) == 2 * 3, "a quarter of 8, at steps 20, 40 and 60"
-    for branch in branches:
-        donor = conductor.records[branch.parent]
-        losses = reached(conductor.records.values(), branch.parent_step)
-        assert sorted(losses.values()).index(losses[donor.number]) < 2
-        assert branch.reports[0].step == branch.parent_step + 10
-        *before, change = branch.values["changes"]
-        assert change["after_step"] == branch.parent_step
-        assert list(before) == list(donor.values.get("changes", []))
-        was, now = (conductor.trial_config(r).at(NUM_STEPS) for r in (donor, branch))
-        assert was != now
-        assert 1e-4 <= now[1].learning_rate <= 1e-2 and now[0].alpha in (5, 10, 15)
-    replaced = [r for r in search_of(conductor) if "goes on in its place" in r.reason]
-    assert len(replaced) == len(branches) and {r.status for r in replaced} == {"stopped"}
-
-
-@pytest.mark.parametrize("kind", ["pbt", "pb2"])
-def test_the_control_arm_of_a_population_never_gets_noise(kind, tmp_path):
-    config = sweep_config(scheduler={"kind": kind, "interval_steps": 20}, num_trials=4)
-    conductor = Simulation(config, tmp_path).run()
-    controls = search_of(conductor, "control")
-    assert any(r.parent is not None for r in controls)
-    for record in controls:
-        assert all(conductor.trial_config(record).at(s)[0].alpha == 0 for s in (1, 30, 80))
-
-
-@pytest.mark.parametrize("kind", ["pbt", "pb2"])
-def test_what_a_population_changes_keeps_the_constraints(kind, tmp_path):
-    rule = f"{RATE} * ({ALPHA} + 1) < 0.02"
-    scheduler = {"kind": kind, "interval_steps": 20}
-    free = sweep_config(scheduler=scheduler, num_trials=8)
-    bound = sweep_config(scheduler=scheduler, num_trials=8, constraints=[rule])
-
-    def kept(config, folder):
-        conductor = Simulation(config, tmp_path / folder, num_slots=3).run()
-        trained = [conductor.trial_config(r).at(NUM_STEPS) for r in search_of(conductor)]
-        assert any(r.parent is not None for r in search_of(conductor))
-        return [now[1].learning_rate * (now[0].alpha + 1) < 0.02 for now in trained]
-
-    assert all(kept(bound, "bound")) and not all(kept(free, "free"))
-
-
-def test_finalists_of_a_population_repeat_its_changes_from_the_start(tmp_path):
-    config = sweep_config(scheduler={"kind": "pbt", "interval_steps": 20}, num_trials=8)
-    conductor = Simulation(config, tmp_path, num_slots=2).run()
-    finalists = [r for r in conductor.records.values() if r.phase == "finalist"]
-    assert any("changes" in r.values for r in finalists)
-    assert all(r.parent is None and r.reports[0].step == 10 for r in finalists)
-
-
-def test_pb2_finds_better_values_than_chance(tmp_path):
-    """The loss falls only while the rate is near 1e-3: a model of what helped finds that."""
-
-    def loss(config, step):
-        gains = [
-            math.exp(-(((math.log10(config.at(s)[1].learning_rate) + 3) / 0.2) ** 2))
-            for s in range(10, step + 1, 10)
-        ]
-        return 10 - sum(gains)
-
-    space = {RATE: {"loguniform": [1e-5, 1e-1]}}
-    found = {}
-    for kind in ("pb2", "none"):
-        scheduler = {"kind": kind, **({"interval_steps": 10} if kind == "pb2" else {})}
-        best = []
-        for seed in range(5):
-            searcher = {"kind": "random", "seed": seed}
-            config = sweep_config(
-                scheduler=scheduler, searcher=searcher, space=space, num_trials=4, control=None
-            )
-            conductor = Simulation(config, tmp_path / f"{kind}{seed}", loss=loss).run()
-            best.append(min(r.objective("best") for r in search_of(conductor)))
-        found[kind] = sum(best) / len(best)
-    assert found["pb2"] < found["none"] - 0.5
-
-
 def test_rungs_in_tokens_compare_trials_by_what_they_have_read(tmp_path):
     scheduler = {"kind": "asha", "grace_tokens": 1000, "eta": 2}
     in_tokens = sweep_config(scheduler=scheduler)
@@ -265,54 +172,3 @@ def test_the_best_runs_to_its_end_although_it_is_longer_than_others(
     ends = {(r.status, r.last_step) for r in records if r.values["training.epochs"] == 4}
     assert ("completed", 160) in ends
     assert not any(40 < step < 160 for _, step in ends), "there is no rung"
-
-
-def test_a_spike_is_stopped_as_diverged_and_enters_no_rung(tmp_path):
-    config = sweep_config(scheduler={"kind": "asha", "grace_steps": 20, "eta": 2}, control=None)
-    conductor = open_conductor(config, tmp_path)
-    first, second, third = (conductor.next_trial() for _ in range(3))
-    assert not conductor.report(first.number, 10, {"select_loss": 1.0})
-    assert conductor.report(first.number, 20, {"select_loss": 3.5})
-    assert first.status == "diverged"
-    assert first.reason == "spiked: its select loss rose 2.5 nats above its lowest"
-    assert not conductor.report(second.number, 20, {"select_loss": 5.0}), "the first of its rung"
-    assert conductor.report(third.number, 20, {"select_loss": 6.0})
-    assert open_conductor(config, tmp_path).records[first.number].status == "diverged"
-
-
-def test_a_stalled_trial_is_stopped_and_patience_starts_at_the_best(tmp_path):
-    config = sweep_config(
-        scheduler={"kind": "none"}, health={"patience_evaluations": 2}, control=None
-    )
-    conductor = open_conductor(config, tmp_path)
-    number = conductor.next_trial().number
-    losses = [3.0, 3.1, 2.9, 2.9, 2.95]
-    stops = [
-        conductor.report(number, 10 * (n + 1), {"select_loss": loss})
-        for n, loss in enumerate(losses)
-    ]
-    assert stops == [False, False, False, False, True]
-    record = conductor.records[number]
-    assert (record.status, record.reason) == (
-        "stopped",
-        "stalled: no lower select loss in 2 evaluations",
-    )
-
-
-def test_a_finalist_runs_to_its_end_whatever_it_does(tmp_path):
-    def loss(config, step):
-        return loss_of(config, step) + (5 if config.training.seed and step > 20 else 0)
-
-    conductor = Simulation(sweep_config(), tmp_path, loss=loss).run()
-    finalists = [r for r in conductor.records.values() if r.phase == "finalist"]
-    assert finalists and {r.last_step for r in finalists} == {NUM_STEPS}
-
-
-def test_changed_values_are_part_of_what_a_trial_is(tmp_path):
-    config = sweep_config()
-    change = {"after_step": 10, "alpha": 7.5}
-    changed = config.trial.with_values({"changes": [change]})
-    assert changed.config_hash != config.trial.config_hash
-    assert json.loads(changed.canonical_json)["changes"][0]["after_step"] == 10
-    assert [changed.at(step)[0].alpha for step in (10, 11)] == [config.noise.alpha, 7.5]
-    assert changed.at(11)[1] == config.optimizer

@@ -28,8 +28,10 @@ from neft_ray.train import checkpoint
 from neft_ray.train.loop import train
 from neft_ray.train.metrics import evaluate, row_losses
 
-ROOT = Path(__file__).parents[2]
+ROOT_FOLDER = Path(__file__).parents[2]
 VOCABULARY = 1024
+SHAPE = (2, 16)
+"""Rows and tokens of a micro-batch."""
 DEFAULTS = {
     "noise.alpha": 5.0,
     "optimizer.learning_rate": 1e-3,
@@ -96,7 +98,7 @@ def resume_elsewhere(config: TrialConfig, folder: Path) -> dict[str, tuple[list,
     """Goes on from checkpoints in a new process that used randomness before, model by model."""
     (folder / "config.json").write_text(config.canonical_json)
     command = [sys.executable, "-m", "tests.unit.trial_runs", folder]
-    subprocess.run(command, cwd=ROOT, check=True)
+    subprocess.run(command, cwd=ROOT_FOLDER, check=True)
     return {
         kind: (
             json.loads((folder / f"{kind}.json").read_text()),
