@@ -1,53 +1,31 @@
-"""Evaluating a tuned model through the command line: replies, pages, judges, kills, workers."""
+"""Evaluating a tuned model through the command line: replies, pages, judges, bad input, chat."""
 
 import json
 import os
 import re
-import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from neft_ray.evaluate.record import REPLIES_FILE
 from neft_ray.judge import read_outputs
-from tests.system.runs import Sweep, finished, neft_ray
+from tests.system.evaluations import ROWS, SHORT, evaluate
+from tests.system.runs import Sweep, finished
 from tests.unit.judge_server import KEY, SEPARATOR, judge_server
 
 SMALL = {
     "space": {"noise.alpha": {"choice": [5]}},
     "finalists": {"num": 1, "seeds": [1], "generated_rows": 0},
 }
-PEOPLE = ("Mia", "Leo", "Olga", "Paul", "Tina", "Hugo")
-ROWS = [
-    {"instruction": f"What did {name} do with the {thing}?", "output": "Nothing.",
-     "generator": "nobody", "dataset": thing}
-    for name in PEOPLE for thing in ("lamp", "old boat", "hen")
-]  # fmt: skip
-SHORT = ("--set", "decoding.max_new_tokens=16")
 
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory):
     """A small sweep of both arms that has ended."""
     return finished(Sweep(tmp_path_factory.mktemp("tuned"), SMALL, {"training": {"epochs": 2}}))
-
-
-@pytest.fixture(scope="module")
-def prompts(tmp_path_factory):
-    file = tmp_path_factory.mktemp("set") / "people.json"
-    file.write_text(json.dumps(ROWS))
-    return file
-
-
-def evaluate(sweep, *arguments, fails=False, **options):
-    done = neft_ray("evaluate", *arguments, "--storage", sweep.storage, **options)
-    assert (done.returncode != 0) == fails, done.stdout + done.stderr
-    return done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +36,6 @@ def told(sweep, prompts):
 
 def folder_of(sweep) -> Path:
     return sweep.run.root / "evaluation" / "people"
-
-
-def replies_in(folder) -> dict[int, dict]:
-    lines = (folder / REPLIES_FILE).read_text().splitlines()
-    found = [json.loads(line) for line in lines]
-    assert len({row["number"] for row in found}) == len(found), "no reply is there twice"
-    return {row["number"]: row for row in found}
 
 
 def trials_of(sweep) -> tuple[str, str]:
@@ -122,76 +93,6 @@ def test_the_outputs_of_a_set_can_be_the_other_side(sweep, prompts, told):
     summary = json.loads((there / "comparison.json").read_text())
     assert summary["reference"] == "nobody"
     assert summary["texts"]["reference"]["characters"] == len("Nothing.")
-
-
-def reply_with(sweep, prompts, name, *arguments):
-    """Let the built-in model itself answer into a storage of its own."""
-    storage = sweep.storage.parent / name
-    done = neft_ray(
-        "evaluate", "builtin:base", "--on", prompts, "--against", "none", "--storage", storage,
-        "--set", "template=question", *SHORT, *arguments,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return replies_in(storage / "evaluation" / "people" / "builtin-base")
-
-
-@pytest.fixture(scope="module")
-def in_one_process(sweep, prompts):
-    return reply_with(sweep, prompts, "one")
-
-
-@pytest.mark.parametrize("sharded", ["true", "false"])
-def test_replies_do_not_depend_on_the_workers(sweep, prompts, in_one_process, sharded):
-    two = ("workers.num=2", "batch_size=4", f"sharded={sharded}")
-    options = [part for setting in two for part in ("--set", setting)]
-    assert reply_with(sweep, prompts, f"two-{sharded}", *options) == in_one_process
-
-
-def started(sweep, prompts, storage, *arguments):
-    command = [
-        *(sys.executable, "-m", "neft_ray.cli", "evaluate", "builtin:base", "--on", prompts),
-        *("--against", "none", "--storage", storage, "--set", "template=question"),
-        *("--set", "batch_size=1", *SHORT, *arguments),
-    ]
-    return subprocess.Popen(list(map(str, command)), start_new_session=True)
-
-
-def wait_for_lines(process, folder, number):
-    file, deadline = folder / REPLIES_FILE, time.monotonic() + 120
-    while not file.exists() or file.read_bytes().count(b"\n") < number:
-        assert time.monotonic() < deadline and process.poll() is None, "no progress"
-        time.sleep(0.01)
-
-
-def test_a_killed_evaluation_goes_on_where_it_was(sweep, prompts, in_one_process):
-    storage = sweep.storage.parent / "killed"
-    process = started(sweep, prompts, storage)
-    folder = storage / "evaluation" / "people" / "builtin-base"
-    wait_for_lines(process, folder, 3)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    survived = (folder / REPLIES_FILE).read_bytes().rpartition(b"\n")[0]
-    assert started(sweep, prompts, storage).wait(timeout=120) == 0
-    assert replies_in(folder) == in_one_process
-    assert (folder / REPLIES_FILE).read_bytes().startswith(survived)
-
-
-def test_workers_that_die_are_started_again_and_ask_nothing_twice(sweep, prompts, in_one_process):
-    storage = sweep.storage.parent / "died"
-    process = started(sweep, prompts, storage, "--set", "workers.num=2")
-    folder = storage / "evaluation" / "people" / "builtin-base"
-    wait_for_lines(process, folder, 2)
-    workers = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if "ray::RayTrainWorker" in " ".join(child.cmdline())
-    ]
-    os.kill(workers[0].pid, signal.SIGKILL)
-    assert process.wait(timeout=180) == 0
-    assert replies_in(folder) == in_one_process
-
-
-# ---- judges ------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -261,9 +162,6 @@ def short_prompt(sweep):
     file = sweep.storage.parent / "short.txt"
     file.write_text("{{ instruction }} A: {{ output_1 }} B: {{ output_2 }} Which?")
     return file
-
-
-# ---- bad input ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
