@@ -12,7 +12,9 @@ from pathlib import Path
 
 import boto3
 
-from tests.cluster.hosts import REPOSITORY, Host, Hosts
+from tests.cluster.boot import REPOSITORY
+from tests.cluster.host import Host
+from tests.cluster.hosts import Hosts
 from tests.cluster.metadata import ADDRESS
 from tests.cluster.waiting import wait_until
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import yaml
 
 from neft_ray.journal import TrialRecord, read_records
-from tests.cluster.hosts import REPOSITORY, Host, Hosts
+from tests.cluster.boot import REPOSITORY
+from tests.cluster.host import Host
+from tests.cluster.hosts import Hosts
 from tests.cluster.waiting import wait_until
 from tests.system import runs
 

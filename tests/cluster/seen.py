@@ -6,7 +6,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.cluster.hosts import Host
+from tests.cluster.host import Host
 
 MODULES = ("ray.util.client.server", "uvicorn", "mlflow", "neft_ray.cli", "neft_ray.launch.head")
 LISTENS, LOOPBACK = "0A", "0100007F"

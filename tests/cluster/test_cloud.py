@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from neft_ray.journal import COMPLETED, read_events
+from tests.cluster.boot import REPOSITORY
 from tests.cluster.cloud import BUCKET, REGION, ZONE, Cloud
-from tests.cluster.hosts import REPOSITORY, Hosts, why_not
+from tests.cluster.hosts import Hosts, why_not
 from tests.cluster.onprem import Cluster
 from tests.cluster.waiting import submitted, table, table_of, wait_for_report, wait_until
 
