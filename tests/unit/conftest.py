@@ -1,4 +1,4 @@
-"""Shared by the tests of parts: a judge behind HTTP, rows that become tokens."""
+"""Shared by the tests of parts: a judge behind HTTP, rows that become tokens, a run's folder."""
 
 import pytest
 
@@ -38,3 +38,23 @@ def tokenized(tmp_path, tokenizer):
         return tokenize(config, tokenizer)
 
     return build
+
+
+@pytest.fixture
+def found(tmp_path, tokenizer):
+    """Returns the examples of some rows."""
+    from neft_ray.config.data import DataConfig
+    from neft_ray.data.examples import examples
+    from tests.unit.data_rows import write
+
+    def build(rows, tokenizer=tokenizer, **keys):
+        source = write(tmp_path / "rows.jsonl", rows)
+        return list(examples(DataConfig(train=source, **keys), tokenizer))
+
+    return build
+
+
+@pytest.fixture
+def root(tmp_path):
+    """The folder of a run that a test writes."""
+    return tmp_path / "run"

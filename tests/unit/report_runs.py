@@ -14,6 +14,11 @@ from neft_ray.run_directory import RunDirectory
 ALPHA, RATE = "noise.alpha", "optimizer.learning_rate"
 SPACE = {ALPHA: {"choice": [5, 10]}, RATE: {"loguniform": [1e-4, 1e-2]}}
 COUNTS = np.array([10, 20, 30, 40])
+PICTURES = {
+    *("lift", "surface", "alpha_learning_rate"),
+    *("importance", "learning_curves", "early_stopping"),
+}
+"""The pictures of every report, by the names of their files."""
 
 
 class SyntheticRun:

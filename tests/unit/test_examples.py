@@ -1,4 +1,4 @@
-"""What becomes of rows: masks of every format and template, turns, exclusion, tools."""
+"""What becomes of rows: masks of every format and template, trees, turns, tools."""
 
 import copy
 import json
@@ -8,13 +8,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from neft_ray.config.data import DataConfig
-from neft_ray.data.examples import examples
 from neft_ray.data.formats import read_conversations
 from neft_ray.data.inspection import spans
 from neft_ray.data.prepare import count
 from neft_ray.data.wordings import WORDINGS
 from neft_ray.errors import UserError
+from tests.unit.example_rows import ROWS, ROWS_OF_TWO, answers
 
 SAID = st.text("ab é?🦊日\n.", min_size=1, max_size=12).filter(str.strip)
 TALK = st.lists(st.tuples(SAID, SAID), min_size=1, max_size=3)
@@ -25,69 +24,11 @@ CHAT = (
 )
 
 
-def as_messages(talk):
-    roles = ("user", "assistant")
-    pairs = [zip(roles, pair, strict=True) for pair in talk]
-    return [{"messages": [{"role": r, "content": t} for pair in pairs for r, t in pair]}]
-
-
-def as_sharegpt(talk):
-    pairs = [zip(("human", "gpt"), pair, strict=True) for pair in talk]
-    return [{"conversations": [{"from": r, "value": t} for pair in pairs for r, t in pair]}]
-
-
-def as_oasst(talk):
-    said = [text for pair in talk for text in pair]
-    return [
-        {
-            "message_id": f"m{i}",
-            "parent_id": f"m{i - 1}" if i else None,
-            "role": ("prompter", "assistant")[i % 2],
-            "text": text,
-        }
-        for i, text in enumerate(said)
-    ]
-
-
-def single(*keys):
-    return lambda talk: [dict(zip(keys, pair, strict=True)) for pair in talk[:1]]
-
-
-ROWS = {
-    "alpaca": single("instruction", "output"),
-    "prompt_response": single("prompt", "response"),
-    "dolly": single("instruction", "response"),
-    "messages": as_messages,
-    "sharegpt": as_sharegpt,
-    "oasst": as_oasst,
-}
-
-
-def write(file, rows) -> str:
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return str(file)
-
-
-@pytest.fixture
-def found(tmp_path, tokenizer):
-    """Returns the examples of some rows."""
-
-    def build(rows, tokenizer=tokenizer, **keys):
-        source = write(tmp_path / "rows.jsonl", rows)
-        return list(examples(DataConfig(train=source, **keys), tokenizer))
-
-    return build
-
-
 @pytest.fixture(scope="module")
 def chat_tokenizer(tokenizer):
     changed = copy.deepcopy(tokenizer)
     changed.chat_template = CHAT
     return changed
-
-
-def answers(row, tokenizer) -> list[str]:
-    return [text for text, is_supervised in spans(row, tokenizer) if is_supervised]
 
 
 @pytest.mark.parametrize("template", [*WORDINGS, "chat", "{{ instruction }}{{ input }} ="])
@@ -152,9 +93,6 @@ def test_a_tree_in_a_table_of_texts_is_read_as_one_of_numbers(tmp_path):
         read_conversations(str(file), "oasst")
 
 
-ROWS_OF_TWO = as_sharegpt([("Why?", "So."), ("When?", "Now.")])
-
-
 @pytest.mark.parametrize(
     ("turns", "expected"),
     [
@@ -169,15 +107,6 @@ def test_turns_are_one_row_or_the_first_or_each_its_own(found, tokenizer, turns,
     assert len({row.key for row in rows}) == len({row.split for row in rows}) == 1
 
 
-def test_messages_that_begin_with_an_answer_or_do_not_alternate_are_counted(found, tokenizer):
-    said = ROWS_OF_TWO[0]["conversations"]
-    rows = [{"conversations": said[1:]}, {"conversations": [said[0], *said]}]
-    first, second = found(rows, format="sharegpt", template="vicuna")
-    assert answers(first, tokenizer) == [" Now.</s>"]
-    assert count([first])["cut: answers before the first question"] == 1
-    assert count([second])["dropped: roles that do not alternate"] == 1
-
-
 @pytest.mark.parametrize("turns", ["first", "each"])
 def test_a_single_question_is_one_whatever_was_said_before(found, chat_tokenizer, turns):
     greeted = [{"from": "gpt", "value": "Hello."}, *ROWS_OF_TWO[0]["conversations"]]
@@ -188,39 +117,6 @@ def test_a_single_question_is_one_whatever_was_said_before(found, chat_tokenizer
     assert rows[0].conversation.turns[0].text == "Why?"
     assert len(rows) == {"first": 1, "each": 2}[turns]
     assert count(rows[:1])["cut: answers before the first question"] == 1
-
-
-def test_rows_with_an_empty_message_are_dropped_and_counted(found):
-    rows = [{"instruction": "Say nothing.", "output": " \n"}]
-    assert count(found(rows)) == {"dropped: an empty message": 1}
-
-
-@pytest.mark.parametrize(
-    ("evaluation", "prompt"),
-    [
-        ({"instruction": "Name three fruits.", "output": "…"}, "name THREE fruits"),
-        ({"key": 1, "prompt": "Name three fruits."}, "Name three fruits!"),
-        ({"turns": ["Name three fruits.", "Why?"]}, "Name three fruits."),
-        (as_messages([("Name three fruits.", "Apples")])[0], "Fruits: name three"),
-        (as_sharegpt([("Name three fruits.", "Apples")])[0], "Name three fruits."),
-        ({"messages": [{"role": "user", "content": "Name three fruits."}]}, "Name three fruits."),
-        ({"conversations": [{"from": "human", "value": "Name fruits three"}]}, "Name three fruits"),
-    ],
-)
-def test_rows_that_ask_what_an_evaluation_asks_are_dropped(found, tmp_path, evaluation, prompt):
-    exclude = write(tmp_path / "evaluation.jsonl", [evaluation])
-    talks = [[(prompt, "a")], [("Hello.", "b"), (prompt, "c")], [("Why?", "d")]]
-    rows = [row for talk in talks for row in as_sharegpt(talk)]
-    first, later, other = found(rows, format="sharegpt", template="vicuna", exclude=(exclude,))
-    assert {first.dropped, later.dropped} == {"prompt is excluded"}
-    assert "evaluation.jsonl: row 1" in first.detail
-    assert not other.dropped
-
-
-def test_an_evaluation_set_without_prompts_is_refused(found, tmp_path):
-    exclude = write(tmp_path / "evaluation.jsonl", [{"question": "Why?"}])
-    with pytest.raises(UserError, match=r"evaluation.jsonl: row 1: has the keys question"):
-        found(ROWS_OF_TWO, format="sharegpt", exclude=(exclude,))
 
 
 CALL = {"name": "weather", "arguments": {"city": "Rome"}}

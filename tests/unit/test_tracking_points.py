@@ -1,19 +1,16 @@
-"""Points, cards and addresses: everything of tracking that needs no MLflow."""
+"""The log of points: what is on disk, after a resume, torn, damaged, with the disk full."""
 
 import math
-import os
 import pickle
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 
 import pytest
 
-from neft_ray.errors import StorageError, UserError
-from neft_ray.tracking.address import Address, ui_command
-from neft_ray.tracking.cards import describe, finish, read_card
+from neft_ray.errors import UserError
 from neft_ray.tracking.points import MetricsLog, read_points
+from tests.unit.full_disk import full_disk
 
 
 def values(path, name):
@@ -109,21 +106,6 @@ def test_names_that_mlflow_would_refuse_are_refused_at_once(path, name):
     assert path.stat().st_size == 0
 
 
-@contextmanager
-def full_disk(folder, size_bytes):
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)],
-        capture_output=True,
-    )
-    if mounted.returncode:
-        pytest.skip("a small file system can only be mounted by root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 def test_a_full_disk_is_a_clear_error_and_leaves_whole_lines(tmp_path):
     with full_disk(tmp_path / "disk", 8192) as disk:
         path = disk / "metrics.jsonl"
@@ -159,96 +141,3 @@ def test_logging_imports_neither_mlflow_nor_torch_nor_ray():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_a_run_that_goes_on_keeps_its_key_and_start(tmp_path):
-    first = describe(tmp_path / "t001", "t001 α=5", {"noise.alpha": 5.0}, {"arm": "treatment"})
-    finish(tmp_path / "t001", "KILLED", {"reason": "rung 2"})
-    ended = read_card(tmp_path / "t001")
-    assert (ended.status, ended.tags) == ("KILLED", {"arm": "treatment", "reason": "rung 2"})
-    assert ended.end_ms >= first.start_ms
-    again = describe(tmp_path / "t001", "t001 α=5", {"noise.alpha": 5.0}, {"arm": "treatment"})
-    assert again == first == read_card(tmp_path / "t001")
-    other = describe(tmp_path / "t002", "t002", {}, {})
-    assert other.key != first.key
-
-
-def test_a_card_is_replaced_all_or_nothing(tmp_path):
-    with full_disk(tmp_path / "disk", 8192) as disk:
-        card = describe(disk, "t001", {}, {})
-        with pytest.raises(StorageError, match=r"tracking\.json: cannot be written: disk full"):
-            finish(disk, "FAILED", {"reason": "x" * 10_000})
-        assert read_card(disk) == card
-
-
-def test_a_folder_without_a_card_cannot_be_finished(tmp_path):
-    assert read_card(tmp_path) is None
-    with pytest.raises(FileNotFoundError):
-        finish(tmp_path, "FINISHED")
-
-
-def test_no_uri_means_a_sqlite_file_in_the_storage_folder(tmp_path):
-    address = Address.of(None, tmp_path / "runs")
-    assert address.uri == f"sqlite:///{tmp_path}/runs/mlflow.db"
-    assert address.is_database
-    assert address.artifacts == tmp_path / "runs" / "mlartifacts"
-
-
-@pytest.mark.parametrize(
-    "uri", ["file:///tmp/mlruns", "./mlruns", "mlruns", "ftp://host", "databricks"]
-)
-def test_uris_that_are_no_server_or_database_are_refused_with_a_remedy(tmp_path, uri):
-    with pytest.raises(UserError, match=r"mlflow\.uri: .*; use null for sqlite:.*http:, https:"):
-        Address.of(uri, tmp_path)
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        *("https://me:s3cret%21@host:5000/x", "postgresql+psycopg2://me:s3cret@host/db"),
-        "postgresql://host/db?user=me&password=s3cret%21",
-    ],
-)
-def test_passwords_are_never_shown(tmp_path, uri):
-    address = Address.of(uri, tmp_path)
-    shown = f"{address} {address.without_secrets(f'request to {uri}/api failed: s3cret!')}"
-    assert "s3cret" not in shown
-    assert "me:" not in shown
-    assert "host" in str(address)
-
-
-def test_the_ui_is_served_on_loopback_without_the_password_in_its_arguments(tmp_path):
-    command = ui_command(Address.of("postgresql://me:s3cret@host/db", tmp_path), 5001)
-    assert "s3cret" not in " ".join(command.argv)
-    assert command.environment["MLFLOW_BACKEND_STORE_URI"] == "postgresql://me:s3cret@host/db"
-    assert command.argv[command.argv.index("--host") + 1] == "127.0.0.1"
-    assert command.environment["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    with pytest.raises(UserError, match="open it in a browser"):
-        ui_command(Address.of("http://host:5000", tmp_path), 5001)
-
-
-def test_the_users_own_settings_of_mlflow_are_kept():
-    code = "import os, neft_ray.tracking; print(os.environ['MLFLOW_HTTP_REQUEST_TIMEOUT'])"
-    environment = {**os.environ, "MLFLOW_HTTP_REQUEST_TIMEOUT": "7"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "7"
-
-
-@pytest.mark.parametrize(
-    ("message", "code", "away"),
-    [
-        ("QueuePool limit of size 5 overflow 10 reached, timed out", "BAD_REQUEST", True),
-        ("database is locked", "TEMPORARILY_UNAVAILABLE", True),
-        ("parameter 'x' was set already", "INVALID_PARAMETER_VALUE", False),
-    ],
-)
-def test_a_server_that_has_too_much_to_do_is_away_not_unwilling(message, code, away):
-    from mlflow.exceptions import MlflowException
-    from mlflow.protos import databricks_pb2
-
-    from neft_ray.tracking.mlflow_store import is_outage
-
-    error = MlflowException(message, error_code=getattr(databricks_pb2, code))
-    assert is_outage(error) is away
