@@ -2,7 +2,6 @@
 
 import logging
 import os
-import subprocess
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from neft_ray.train import checkpoint, stored
 from neft_ray.train.checkpoint import State, load_latest
 from neft_ray.train.stored import folder_of, steps_in
 from tests.unit.checkpoint_runs import CONFIG, DATA, HASH, assert_same_weights, saved
+from tests.unit.full_disk import full_disk
 from tests.unit.trial_runs import build_engine, run_steps, weights
 
 DAMAGES = {
@@ -110,16 +110,8 @@ def test_a_process_that_dies_while_saving_leaves_no_checkpoint(tmp_path, monkeyp
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk with room for the weights but not for the optimizer's two copies of them."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    size = "size=2200k"
-    command = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"a small disk cannot be mounted here: {error}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with full_disk(tmp_path / "disk", 2200 * 1024) as disk:
+        yield disk
 
 
 @pytest.mark.parametrize("filled", [0, 1_000_000], ids=["by the optimizer", "by the weights"])
