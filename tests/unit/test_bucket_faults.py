@@ -21,7 +21,7 @@ def test_everything_arrives_whole(kind, tmp_path):
     app = FAULTS[kind]
     with s3_server(app) as uri:
         bucket = Bucket(f"{uri}/faults")
-        contents = {f"file-{n}": os.urandom(10 + n * 1000) for n in range(20)}
+        contents = {f"file-{n}": os.urandom(10 + n * 3000) for n in range(7)}
         contents["large"] = os.urandom(12_000_000)
         for name, content in contents.items():
             (tmp_path / name).write_bytes(content)
