@@ -93,6 +93,17 @@ def examples(config: DataConfig, tokenizer: Any) -> Iterator[Example]:
             yield _into(example, split)
 
 
+def encoded(
+    config: DataConfig, tokenizer: Any, conversations: Sequence[Conversation]
+) -> Iterator[Example]:
+    """Yield what becomes of some conversations by the rules of length, in no split.
+
+    Raises:
+        UserError: If the template does not fit them.
+    """
+    return _Encoder(config, tokenizer).encode(conversations)
+
+
 def _into(example: Example, split: Split) -> Example:
     return example if example.dropped else replace(example, split=split)
 

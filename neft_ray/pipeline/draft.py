@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from neft_ray.config.data import DataConfig
 from neft_ray.config.load import yaml_text
 from neft_ray.config.trial import ModelConfig
 from neft_ray.data.conversation import Conversation
+from neft_ray.data.examples import encoded
 from neft_ray.data.formats import read_conversations
 from neft_ray.data.read import read_rows
-from neft_ray.data.templates import Template
 from neft_ray.errors import bad_input
-from neft_ray.model import load_tokenizer, resolve_path
+from neft_ray.model import context_of, load_description, load_tokenizer, resolve_path
 
 SCHEMA_FILE = "sweep.schema.json"
 """Written beside a new sweep file, for editors."""
@@ -61,7 +63,7 @@ def draft(wish: Wish, name: str) -> str:
         name: Of the sweep; what a sweep's name cannot have becomes dashes.
 
     Raises:
-        UserError: If the model's tokenizer or the data cannot be used.
+        UserError: If the model's tokenizer or configuration, or the data, cannot be used.
     """
     rows = read_rows(wish.data)
     keys = rows[0].row.keys()
@@ -70,10 +72,13 @@ def draft(wish: Wish, name: str) -> str:
         known = "; ".join(f"{kind}: {', '.join(sorted(wanted))}" for wanted, kind in BY_KEYS)
         what = f"rows have the keys {', '.join(sorted(keys))}"
         raise bad_input(wish.data, what, f"rename them to those of a format ({known})")
-    tokenizer = load_tokenizer(ModelConfig(path=wish.model))
+    model = ModelConfig(path=wish.model)
+    tokenizer = load_tokenizer(model)
     template, why = _template(wish, tokenizer)
     conversations = read_conversations(wish.data, format_name)
-    lengths = _lengths(conversations[:SAMPLE], Template(template, tokenizer), tokenizer)
+    given = {"train": wish.data, "format": format_name, "template": template}
+    data = DataConfig.model_validate(given)
+    lengths = _lengths(data, tokenizer, conversations[:SAMPLE])
     values = {
         "name": yaml_text(_sweep_name(name)),
         "model": yaml_text(wish.model),
@@ -84,7 +89,8 @@ def draft(wish: Wish, name: str) -> str:
         "why_template": why,
         "gpus": wish.gpus,
     }
-    return TEXT.format(**values, **_sizes(lengths, len(conversations)), **_rates(wish.model))
+    sizes = _sizes(lengths, len(conversations), context_of(load_description(model)))
+    return TEXT.format(**values, **sizes, **_rates(wish.model))
 
 
 def _template(wish: Wish, tokenizer: Any) -> tuple[str, str]:
@@ -97,25 +103,31 @@ def _template(wish: Wish, tokenizer: Any) -> tuple[str, str]:
     return "alpaca", "the paper's; the tokenizer has no chat template"
 
 
-def _lengths(
-    conversations: Sequence[Conversation], template: Template, tokenizer: Any
-) -> list[int]:
-    texts = ["".join(text for text, _ in template.pieces(c.turns, c.tools)) for c in conversations]
-    encoded = tokenizer(texts, add_special_tokens=template.adds_special_tokens, verbose=False)
-    return [len(tokens) for tokens in encoded["input_ids"]]
+def _lengths(data: DataConfig, tokenizer: Any, conversations: Sequence[Conversation]) -> list[int]:
+    """Return the tokens of every row that can be used, uncut."""
+    uncut = data.model_copy(update={"max_length_tokens": sys.maxsize})
+    rows = list(encoded(uncut, tokenizer, conversations))
+    lengths = [len(row.tokens) for row in rows if not row.dropped]
+    if not lengths:
+        what = f"no row can be used: {rows[0].dropped}"
+        raise bad_input(data.train, what, "mend the rows, or name a --template that fits them")
+    return lengths
 
 
-def _sizes(lengths: Sequence[int], num_rows: int) -> dict[str, object]:
-    """Return lengths and counts that suit so many rows of such lengths."""
+def _sizes(lengths: Sequence[int], num_rows: int, context: int) -> dict[str, object]:
+    """Return lengths and counts that suit so many rows of such lengths, in such a context."""
     ordered = sorted(lengths)
     most = ordered[math.ceil(0.99 * len(ordered)) - 1]
+    max_length = min(max(64, 64 * math.ceil(most / 64)), context)
     size = 128 if num_rows >= 20_000 else 32 if num_rows >= 2_000 else 16
     epochs = 3 if num_rows >= 500 else 8
     num_steps = max(1, math.ceil(0.9 * num_rows / size)) * epochs
     every = max(1, num_steps // EVALUATIONS)
     return {
         "num_rows": f"{num_rows:,}",
-        "max_length": max(64, 64 * math.ceil(most / 64)),
+        "max_length": max_length,
+        "num_fit": 100 * sum(length <= max_length for length in lengths) // len(lengths),
+        "why_length": " into the model's context" if max_length == context else "",
         "median": int(median(ordered)),
         "longest": ordered[-1],
         "batch": size,
@@ -152,7 +164,7 @@ data:
   train: {data}  # {num_rows} rows
   format: {format}  # by the keys of the first row
   template: {template}  # {why_template}
-  # 99 of 100 rows fit; half have {median} tokens or fewer, the longest {longest}
+  # {num_fit} of 100 rows fit{why_length}; half have {median} tokens or fewer, the longest {longest}
   max_length_tokens: {max_length}
   split: {{select_fraction: {held_out}, report_fraction: {held_out}}}  # for decisions; for the lift
 noise: {{alpha: 5}}  # for `neft-ray train`; a sweep searches it below

@@ -10,6 +10,7 @@ from neft_ray.cli.app import app
 from neft_ray.config.load import load_sweep
 from neft_ray.data.read import builtin_data
 from neft_ray.errors import UserError
+from neft_ray.pipeline.session import open_data
 from neft_ray.plan import make_plan
 
 ROWS = {
@@ -72,6 +73,27 @@ def test_settings_follow_from_the_data(tmp_path):
         .read_text()
         .startswith("# yaml-language-server: $schema=sweep.schema.json\n")
     )
+
+
+def test_rows_longer_than_the_model_s_context_are_cut_to_it(tmp_path):
+    texts = [f"Mia {n} left. " * (200 if n < 10 else 1) for n in range(100)]
+    data = tmp_path / "rows.jsonl"
+    data.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    init(tmp_path / "my.yaml", "--model", "builtin:base", "--data", data)
+    config = load_sweep(tmp_path / "my.yaml", [f"storage={tmp_path}"])
+    assert config.data.max_length_tokens == 256
+    text = (tmp_path / "my.yaml").read_text()
+    assert "# 90 of 100 rows fit into the model's context; half have" in text
+    assert open_data(config).data(config.trial).summary["longest_tokens"] == 256
+
+
+def test_data_of_which_no_row_can_be_used_is_refused(tmp_path):
+    data = rows_file(tmp_path, {"instruction": "Who?", "output": ""})
+    with pytest.raises(
+        UserError, match="no row can be used: an empty message; mend the rows, or name"
+    ):
+        init(tmp_path / "my.yaml", "--model", "builtin:base", "--data", data)
+    assert not (tmp_path / "my.yaml").exists()
 
 
 @pytest.mark.parametrize("name", ["of: Mia #1.jsonl", 'it\'s "here".jsonl', "Zeilen {ü}.jsonl"])
