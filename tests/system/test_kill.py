@@ -39,6 +39,8 @@ def test_a_grid_is_the_same_after_worker_driver_mlflow_server_and_slot_were_kill
         some_later()
         server.start()
         finished(sweep)
+        sweep.resume()  # sends what MLflow missed, if the sweep ended before it was back
+        finished(sweep)
         assert_same(sweep, grid)
     finally:
         server.kill()
