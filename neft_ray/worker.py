@@ -40,7 +40,7 @@ from neft_ray.train.reports import Reports
 from neft_ray.working_copy import Pushing, here, pull
 
 logger = logging.getLogger("neft_ray")
-WHY = {CANCELLED: "by hand at step {}", MOVED: "its machine is taken away after step {}"}
+WHY = {CANCELLED: "by hand at step {}", MOVED: "after step {}"}
 
 
 class Link:

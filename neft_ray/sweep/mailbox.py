@@ -38,7 +38,9 @@ class Mailbox:
         self._gone: set[str] = set()
         self._taken_by: set[str] = set()
         self._decisions: dict[int, asyncio.Future[bool]] = {}
-        self._stopping = self._moving = False
+        self._stopping = False
+        self._moving = ""
+        """Why the workers are to leave where they are; empty: they are not."""
         self._cancelled: int | None = None
         self._closed = True
         self._is_awake = self._is_over = False
@@ -132,11 +134,11 @@ class Mailbox:
         async with self._changed:
             await self._changed.wait_for(lambda: self._order is None)
 
-    async def move(self) -> None:
+    async def move(self, why: str) -> None:
         """Send the workers away from where they are; their trial goes on where others are."""
         if self._moving or self._closed:
             return
-        self._moving = True
+        self._moving = why
         if self._order is None:
             await self._send_home()
         elif not self._taken_by:
@@ -171,7 +173,7 @@ class Mailbox:
     async def reopen(self) -> None:
         """Expect new workers; those before them were sent home."""
         await self.lost("others come in their place")
-        self._closed = self._moving = False
+        self._closed, self._moving = False, ""
 
     async def close(self) -> None:
         """Send the workers home."""
@@ -217,8 +219,10 @@ class Mailbox:
 
     async def _end(self, status: str, reason: str) -> None:
         number, self._order = self._number, None
-        self._closed = self._closed or self._moving or not self._warm
-        kind = "move" if status == MOVED else "end"
+        self._closed = self._closed or bool(self._moving) or not self._warm
+        kind = "end"
+        if status == MOVED:
+            kind, reason = "move", f"{self._moving} {reason}".strip()
         await self._say(kind, number, status=status, reason=reason, is_idle=self._is_manned)
 
     async def _send_home(self) -> None:
@@ -234,5 +238,5 @@ class Mailbox:
             self._changed.notify_all()
 
     def _stops(self, trial: int) -> bool:
-        is_asked_to = self._stopping or self._moving or self._cancelled == trial
+        is_asked_to = self._stopping or bool(self._moving) or self._cancelled == trial
         return is_asked_to or self._number != trial

@@ -89,6 +89,7 @@ class WorkerGroup:
         self._workers, self._run, self._marker = workers, RunDirectory(run_root), marker
         self._mailbox = mailbox
         self._acknowledged = 0
+        self._sizing: Sizing | None = None
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         ray.get(mailbox.lost.remote("its slot died"))  # those of a slot before this one
@@ -169,7 +170,7 @@ class WorkerGroup:
         elif self._run.stop_file.exists():
             self._mailbox.stop.remote()
         elif not standing.nodes.isdisjoint(draining_nodes()):
-            self._mailbox.move.remote()
+            self._mailbox.move.remote("its machine is taken away")
         elif standing.trial is not None and self._is_cancelled(standing.trial):
             self._mailbox.cancel.remote(standing.trial)
 
@@ -201,7 +202,9 @@ class WorkerGroup:
                 callbacks=[_Lost(self._mailbox)],
             ),
         )
-        trainer.policy = Sizing(trainer.scaling_config, workers, self._mailbox)
+        expected = 0 if self._sizing is None else self._sizing.next_size
+        self._sizing = Sizing(trainer.scaling_config, workers, self._mailbox, expected)
+        trainer.policy = self._sizing
         return trainer
 
     def _fit(self, trainer: SlotTrainer) -> None:

@@ -205,11 +205,12 @@ def test_a_trial_leaves_its_machine_with_a_checkpoint_and_the_workers_end():
         mailbox = await with_a_trial(0, 1)
         assert (await mailbox.standing()).nodes == {"node 0", "node 1"}
         waiting = asyncio.create_task(mailbox.wait_for_stop(4))
-        await mailbox.move()
-        await mailbox.move()
+        await mailbox.move("its machine is taken away")
+        await mailbox.move("its machine is taken away")
         assert await soon(waiting) == MOVED
         taking = asyncio.create_task(mailbox.take(1, 2, "process 1", "node 1"))
-        await mailbox.ended("process 0", MOVED, "its machine is taken away")
+        await mailbox.ended("process 0", MOVED, "after step 3")
+        assert mailbox._happened[-1].reason == "its machine is taken away after step 3"
         assert await soon(taking) is None
         standing = await mailbox.standing()
         assert standing.is_closed and standing.is_wanted, "others are to come"
@@ -225,7 +226,7 @@ def test_idle_workers_leave_a_machine_at_once():
         mailbox = await manned()
         taking = asyncio.create_task(mailbox.take(0, 1, "process 0", "node 0"))
         await asyncio.sleep(0)
-        await mailbox.move()
+        await mailbox.move("its machine is taken away")
         assert await soon(taking) is None
         return told(mailbox)
 

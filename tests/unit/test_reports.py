@@ -110,7 +110,7 @@ def test_a_trial_that_leaves_its_machine_goes_on_from_that_very_step(
 
     run_trial(tmp_path / "undisturbed", config)
     status, reason, events = run_trial(tmp_path / "trial", config, act=leave)
-    assert (status, reason) == (MOVED, f"its machine is taken away after step {at}")
+    assert (status, reason) == (MOVED, f"after step {at}")
     assert stored.steps_in(tmp_path / "trial" / "checkpoints") == kept
     assert [step for step, _ in reports(events)] == told, "what was pending is reported"
     status, _, events = run_trial(tmp_path / "trial", config)
