@@ -21,6 +21,8 @@ from neft_ray.working_copy import Pushing, bucket_of, matching, pull, renew
 JOURNAL_FILE = "journal.jsonl"
 ANSWERS_FILE = "generated.jsonl"
 """In a finalist's folder."""
+EVALUATIONS = "evaluation"
+"""The folder of evaluations, in a run or a storage."""
 WORKER_FILES = (
     *("metrics.jsonl", "metrics-[0-9]*.jsonl", "log-*.txt"),
     *("report_rows/step-*", ANSWERS_FILE),
@@ -32,8 +34,8 @@ LOOK_SECONDS = 25.0
 """Between two looks at a lease: one that lives is renewed meanwhile."""
 
 _of_workers = matching(*WORKER_FILES)
-_of_evaluation = matching("evaluation/*.jsonl")
-"""Replies and verdicts, which `neft-ray evaluate` appends to."""
+_growing = matching(*(f"trials/*/{pattern}" for pattern in WORKER_FILES), f"{EVALUATIONS}/*.jsonl")
+"""What is appended to: by a trial's workers, and by `neft-ray evaluate` replies and verdicts."""
 _of_passage = matching("*/checkpoints/*", "*/origin/*", "ray/*", "*.lock", "*.partial", "stop")
 
 
@@ -74,9 +76,8 @@ def fetch_run(root: Path) -> None:
     Raises:
         StorageError: If the bucket does not answer.
     """
-    pull(root, matching(*(f"trials/*/{pattern}" for pattern in WORKER_FILES)))
-    pull(root, _of_evaluation)
-    renew(root, lambda name: is_drivers(name) and not _of_evaluation(name))
+    pull(root, _growing)
+    renew(root, lambda name: is_drivers(name) and not _growing(name))
     pieces.fetch(root / JOURNAL_FILE)
 
 

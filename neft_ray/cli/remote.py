@@ -71,7 +71,7 @@ def submit(
 
 
 def _follow(client: Any, name: str) -> None:
-    """Print what a job prints, until it ends; tell how."""
+    """Print what a job prints until it ends; exit with code 1 where its end is a bad one."""
     try:
         for text in job.output(client, name):
             typer.echo(text, nl=False)

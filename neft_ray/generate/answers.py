@@ -49,9 +49,8 @@ def answer_rows(engine: Engine, data: TokenizedData, config: TrialConfig, num: i
     rows = data.rows(Split.REPORT)[:num].tolist()
     tokenizer = load_tokenizer(config.model)
     model: Any = engine.plain.model
-    room = context_of(model.config) - max(
-        (len(prompt_tokens(data, row)) for row in rows), default=0
-    )
+    longest = max((len(prompt_tokens(data, row)) for row in rows), default=0)
+    room = context_of(model.config) - longest
     max_tokens = max(1, min(config.data.max_length_tokens, room))
     ends = end_tokens(model, tokenizer)
     decoding = DecodingConfig(max_new_tokens=max_tokens)

@@ -76,10 +76,8 @@ class Replying:
         cut the others; in step that cannot be.
         """
         prompts = [tokens_of(talk, self.template, self.tokenizer) for talk in talks]
-        context, longest = (
-            context_of(self.writer.plain.model.config),
-            self.writer.decoding.max_new_tokens,
-        )
+        context = context_of(self.writer.plain.model.config)
+        longest = self.writer.decoding.max_new_tokens
         rooms = [min(longest, context - len(prompt)) for prompt in prompts]
         groups = [[row for row, room in enumerate(rooms) if room == longest]]
         groups += [[row] for row, room in enumerate(rooms) if 0 < room < longest]

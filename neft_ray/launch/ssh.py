@@ -14,7 +14,7 @@ from pathlib import Path
 
 from neft_ray.config.cluster import LOCAL, ClusterFile
 from neft_ray.errors import UserError, bad_input
-from neft_ray.launch.tunnel import TunnelError, free_port, kept_open
+from neft_ray.launch.tunnel import TunnelError, answers, free_port, kept_open
 
 CONNECT_SECONDS = 15
 _UNREACHED = 255
@@ -105,9 +105,12 @@ class Head:
             The port on this machine.
 
         Raises:
-            UserError: If the head cannot be reached.
+            UserError: If the head cannot be reached, or somebody listens at the port here.
         """
         here = here or free_port()
+        if answers(here):
+            what = "is taken on this machine: another server answers there"
+            raise bad_input(f"port {here}", what, "name another one with --port")
         forward = f"127.0.0.1:{here}:{host}:{port}"
         argv = [*self._ssh(), "-N", "-o", "ExitOnForwardFailure=yes", "-L", forward, str(self)]
         try:

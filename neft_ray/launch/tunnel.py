@@ -62,6 +62,13 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def answers(port: int) -> bool:
+    """Tell whether somebody listens at a port of loopback."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
 def _keep(
     argv: Sequence[str],
     port: int,
@@ -77,7 +84,7 @@ def _keep(
             is_broken = True
             _end(process)
             process = _start(argv)
-        elif is_broken and _answers(port):
+        elif is_broken and answers(port):
             logger.warning("connected to %s again", name)
             is_broken = False
     _end(process)
@@ -96,16 +103,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 def _wait_for(process: subprocess.Popen[bytes], port: int, seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while not _answers(port):
+    while not answers(port):
         if (status := process.poll()) is not None:
             assert process.stderr is not None
             raise TunnelError(status, process.stderr.read().decode())
         if time.monotonic() > deadline:
             raise TunnelError(None, "no answer in time")
         time.sleep(0.05)
-
-
-def _answers(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-        return True
-    return False

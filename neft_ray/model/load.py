@@ -162,7 +162,7 @@ def context_of(described: Any) -> int:
     return int(getattr(of_text, "max_position_embeddings", sys.maxsize))
 
 
-def check_context(config: ModelConfig, longest: int) -> None:
+def check_context(config: ModelConfig, described: Any, longest: int) -> None:
     """Refuse rows that are longer than what a model attends to.
 
     Learned positions would fail in the middle of training, rotary ones would train silently on
@@ -170,19 +170,23 @@ def check_context(config: ModelConfig, longest: int) -> None:
 
     Args:
         config: Which model.
+        described: Its Hugging Face configuration.
         longest: Of all rows, in tokens.
 
     Raises:
         UserError: If they do not fit.
     """
-    if longest > (context := context_of(load_description(config))):
+    if longest > (context := context_of(described)):
         what = f"it attends to {context} tokens, and the longest row has {longest}"
         remedy = f"write data.max_length_tokens: {context}, or use a model of a longer context"
         raise bad_input(config.path, what, remedy)
 
 
-def check_model(config: ModelConfig, tokenizer: Any) -> None:
+def check_model(config: ModelConfig, tokenizer: Any) -> Any:
     """Refuse a model that cannot be trained, without reading its tensors.
+
+    Returns:
+        Its Hugging Face configuration.
 
     Raises:
         UserError: If the configuration or weights are missing, truncated, or do not fit the
@@ -194,6 +198,7 @@ def check_model(config: ModelConfig, tokenizer: Any) -> None:
         raise bad_input(config.path, what, "use the tokenizer that belongs to the model")
     if Path(path).is_dir():
         _check_weight_files(Path(path), config)
+    return described
 
 
 def _check_weight_files(folder: Path, config: ModelConfig) -> None:

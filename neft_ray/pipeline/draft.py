@@ -77,7 +77,7 @@ def draft(wish: Wish, name: str) -> str:
     template, why = _template(wish, tokenizer)
     conversations = read_conversations(wish.data, format_name)
     given = {"train": wish.data, "format": format_name, "template": template}
-    data = DataConfig.model_validate(given)
+    data = DataConfig.model_validate(given | {"max_length_tokens": sys.maxsize})
     lengths = _lengths(data, tokenizer, conversations[:SAMPLE])
     values = {
         "name": yaml_text(_sweep_name(name)),
@@ -104,9 +104,8 @@ def _template(wish: Wish, tokenizer: Any) -> tuple[str, str]:
 
 
 def _lengths(data: DataConfig, tokenizer: Any, conversations: Sequence[Conversation]) -> list[int]:
-    """Return the tokens of every row that can be used, uncut."""
-    uncut = data.model_copy(update={"max_length_tokens": sys.maxsize})
-    rows = list(encoded(uncut, tokenizer, conversations))
+    """Return the tokens of every row that can be used."""
+    rows = list(encoded(data, tokenizer, conversations))
     lengths = [len(row.tokens) for row in rows if not row.dropped]
     if not lengths:
         what = f"no row can be used: {rows[0].dropped}"

@@ -30,7 +30,9 @@ from neft_ray.pipeline.judges import confirm_cost, make_judge
 from neft_ray.pipeline.replies import Replied, replies_of
 from neft_ray.pipeline.sides import Side, find_side
 from neft_ray.report import write_report
-from neft_ray.report.evaluations import COMPARISON_FILE, EVALUATIONS, PAGE_FILE
+from neft_ray.report.evaluations import COMPARISON_FILE, PAGE_FILE
+from neft_ray.run_directory import RunDirectory
+from neft_ray.run_in_bucket import EVALUATIONS
 from neft_ray.working_copy import Pushing
 
 VERDICTS_FILE = "verdicts.jsonl"
@@ -111,7 +113,7 @@ class Evaluation:
         folder = self._folder(first, asked)
         with Pushing(folder):
             found = self._evaluated(first, second, asked, judge, folder)
-        run = first.run if isinstance(first, Side) else None
+        run = _run_of(first)
         if found.page is not None and run is not None and run.owner_pid is None:
             write_report(run)
             Pushing(run.report).push()
@@ -177,7 +179,7 @@ class Evaluation:
         return asked.outputs if asked is not None else None
 
     def _folder(self, first: Subject, asked: EvaluationSet | None) -> Path:
-        run = first.run if isinstance(first, Side) else None
+        run = _run_of(first)
         name = asked.name if asked is not None else "outputs"
         return (run.root if run is not None else self.request.storage) / EVALUATIONS / name
 
@@ -196,6 +198,10 @@ class Evaluation:
             self.view.progress(f"{judge.name} judges", num_done, num)
 
         return comparison.run(progress, self.config.judge.num_at_once)
+
+
+def _run_of(subject: Subject) -> RunDirectory | None:
+    return subject.run if isinstance(subject, Side) else None
 
 
 def _refuse_one_name(first: Subject, second: Subject | None) -> None:

@@ -127,7 +127,7 @@ def open_data(config: SweepConfig, address: str | None = None) -> DataCache:
     if is_here(address) and (problems := sweep_problems(config)):
         raise UserError(problems)
     data = DataCache(here(config.storage).resolve() / "cache")
-    check_model(config.model, load_tokenizer(config.model))
+    described = check_model(config.model, load_tokenizer(config.model))
     data.num_steps(config.trial)
-    check_context(config.model, data.data(config.trial).summary["longest_tokens"])
+    check_context(config.model, described, data.data(config.trial).summary["longest_tokens"])
     return data

@@ -11,9 +11,8 @@ from typing import Any
 from neft_ray.errors import bad_input
 from neft_ray.report.phrases import fixed_text
 from neft_ray.run_directory import RunDirectory
+from neft_ray.run_in_bucket import EVALUATIONS
 
-EVALUATIONS = "evaluation"
-"""The folder of evaluations, in a run or a storage."""
 PAGE_FILE, COMPARISON_FILE = "index.html", "comparison.json"
 COLUMNS = {
     "Characters": ("characters", 0),

@@ -65,10 +65,10 @@ def test_32_trials_are_the_same_after_kills_of_every_process_at_random_moments(q
     chance = random.Random(SEED)
     victims = VICTIMS * 2
     chance.shuffle(victims)
-    server = Server(tmp_path / "server")
-    sweep = Sweep(tmp_path, changes=IN_STEP, base=LONG, uri=server.uri, database=server.database)
     killed = []
-    try:
+    with Server(tmp_path / "server") as server:
+        here = {"uri": server.uri, "database": server.database}
+        sweep = Sweep(tmp_path, changes=IN_STEP, base=LONG, **here)
         sweep.start()
         sweep.wait_for_reports(2)
         for victim in victims:
@@ -77,8 +77,6 @@ def test_32_trials_are_the_same_after_kills_of_every_process_at_random_moments(q
             kill(victim, sweep, server)
             killed.append(victim)
         finished(sweep)
-    finally:
-        server.kill()
     assert sorted(killed) == sorted(VICTIMS * 2)
     assert len([r for r in sweep.records.values() if r.phase == "search"]) == 32
     assert {"stopped", "completed"} <= set(statuses(sweep.records).values())

@@ -9,9 +9,9 @@ import requests
 
 from neft_ray.config.cluster import load_cluster
 from neft_ray.launch import head
+from neft_ray.launch.tunnel import free_port
 from tests.conftest import ROOT
 from tests.system.postgres import Postgres
-from tests.system.servers import free_port
 from tests.unit.cluster_files import changed
 
 

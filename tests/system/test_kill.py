@@ -19,13 +19,12 @@ def grid(tmp_path_factory):
 
 def test_a_grid_is_the_same_after_worker_driver_mlflow_server_and_slot_were_killed(grid, tmp_path):
     chance = random.Random(SEED)
-    server = Server(tmp_path / "server")
-    sweep = Sweep(tmp_path, uri=server.uri, database=server.database)
 
     def some_later() -> None:
         sweep.wait_for_reports(sweep.num_reports() + chance.randint(3, 6))
 
-    try:
+    with Server(tmp_path / "server") as server:
+        sweep = Sweep(tmp_path, uri=server.uri, database=server.database)
         sweep.start()
         some_later()
         sweep.kill("RayTrainWorker")
@@ -42,8 +41,6 @@ def test_a_grid_is_the_same_after_worker_driver_mlflow_server_and_slot_were_kill
         sweep.resume()  # sends what MLflow missed, if the sweep ended before it was back
         finished(sweep)
         assert_same(sweep, grid)
-    finally:
-        server.kill()
     assert sum(record.num_crashes for record in sweep.records.values()) >= 1
     assert "MLflow is away" in sweep.run.log_file.read_text()
     sweep.assert_nothing_is_left()

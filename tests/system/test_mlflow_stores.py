@@ -56,9 +56,8 @@ def server(tmp_path_factory, bucket):
     """An MLflow server on sqlite whose artifacts lie in S3; only it has the keys."""
     settings = {**KEYS, "MLFLOW_S3_ENDPOINT_URL": bucket[1]}
     storage = tmp_path_factory.mktemp("server") / "storage"
-    server = Server(storage, "s3://models/artifacts", settings)
-    yield server
-    server.kill()
+    with Server(storage, "s3://models/artifacts", settings) as running:
+        yield running
 
 
 def stored(database, directory):

@@ -31,9 +31,8 @@ def asha(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """An MLflow server to be killed."""
-    server = Server(tmp_path_factory.mktemp("server") / "storage")
-    yield server
-    server.kill()
+    with Server(tmp_path_factory.mktemp("server") / "storage") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,12 @@
 
 import os
 import signal
-import socket
 import time
 from datetime import timedelta
 
 from torch import distributed, multiprocessing
+
+from neft_ray.launch.tunnel import free_port
 
 WORLD = 3
 
@@ -48,9 +49,7 @@ def messages_of(work, module, lost, vanish):
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([module])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     said = context.Queue()
     processes = [
         context.Process(target=work, args=(rank, port, lost, vanish, said), daemon=True)

@@ -1,5 +1,6 @@
 """A link to a cluster that breaks or never was is told in one line."""
 
+import socket
 from contextlib import nullcontext
 
 import pytest
@@ -19,6 +20,17 @@ def test_a_head_that_is_not_there_is_told_in_one_line():
         Head("127.0.0.1", "nobody", proxy="false").tunnel(1),
     ):
         pass
+
+
+def test_a_port_here_that_somebody_has_is_refused():
+    head = Head("127.0.0.1", "nobody", proxy="false")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(UserError, match=f"port {port}: is taken .*name another one with --port"),
+            head.tunnel(1, here=port),
+        ):
+            pass
 
 
 class Job:

@@ -11,9 +11,8 @@ from tests.system.servers import Server
 
 @pytest.fixture(scope="package")
 def server(tmp_path_factory):
-    server = Server(tmp_path_factory.mktemp("server") / "storage")
-    yield server
-    server.kill()
+    with Server(tmp_path_factory.mktemp("server") / "storage") as running:
+        yield running
 
 
 @pytest.fixture(scope="package")

@@ -8,12 +8,13 @@ import pytest
 from mlflow import MlflowClient
 
 from neft_ray.errors import UserError
+from neft_ray.launch.tunnel import free_port
 from neft_ray.tracking import mlflow_store
 from neft_ray.tracking.cards import describe
 from neft_ray.tracking.mirror import MlflowMirror
 from neft_ray.tracking.mirrored import MIRROR_FILE
 from neft_ray.tracking.mlflow_store import MlflowStore
-from tests.system.servers import busy, free_port
+from tests.system.servers import busy
 
 
 def refused(uri, storage, experiment="x"):
